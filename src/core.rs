@@ -1,0 +1,58 @@
+//! What the two pure state machines share: readings of the clocks and lines of the log.
+//!
+//! The core never asks for the time. The edge that calls it passes a [`Now`] with every event, so
+//! that the same events with the same readings give the same actions.
+
+use std::{ops::Add, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// A point on the monotonic clock (`CLOCK_MONOTONIC`), in microseconds.
+///
+/// Deadlines and liveness are judged on this clock, because it never jumps.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// The time from `earlier` to this point; zero when `earlier` is not earlier.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+/// One reading of the machine's clocks, taken by the edge for one event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Now {
+    /// `CLOCK_MONOTONIC`: what deadlines and liveness are judged on.
+    pub monotonic: Instant,
+    /// `CLOCK_BOOTTIME`, which also counts the time in suspend: a jump of it against the
+    /// monotonic clock tells that the machine slept.
+    pub boottime: Instant,
+    /// Microseconds since 1970 (`CLOCK_REALTIME`): for people only, nothing is decided on it.
+    pub realtime_us: u64,
+}
+
+/// How much a line of the log matters; the words of `LogLevel=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    /// Every message and decision.
+    Debug,
+    /// What an administrator wants to have seen.
+    Info,
+    /// Something is wrong, and the program goes on as configured.
+    Warn,
+    /// Something asked for could not be done.
+    Error,
+}

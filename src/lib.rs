@@ -1,0 +1,11 @@
+//! Deterministic control of systemd services across several computers.
+
+pub mod agent;
+pub mod bus;
+pub mod config;
+pub mod core;
+pub mod ctl;
+pub mod limits;
+pub mod logging;
+pub mod manager;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! Every bound of the system, in one place, each with its reason.
