@@ -2,9 +2,11 @@
 
 pub mod agent;
 pub mod bus;
+pub mod cmdline;
 pub mod config;
 pub mod core;
 pub mod ctl;
+pub mod daemon;
 pub mod limits;
 pub mod logging;
 pub mod manager;

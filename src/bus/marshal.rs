@@ -1,0 +1,518 @@
+//! Marshalling (D-Bus Specification, "Marshaling"): a writer, a reader, and the check of bytes
+//! against a signature.
+//!
+//! What we compose is little endian; a relayed body keeps the order in which it came, and its new
+//! header is then written in that order.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::signature::{self, alignment};
+
+/// Longest array the specification allows, in bytes.
+const MAX_ARRAY_LEN: usize = 64 << 20;
+/// Deepest nesting of containers, variants included, that the specification allows.
+const MAX_DEPTH: usize = 64;
+
+/// Byte order of a message (the first byte of its header).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Endian {
+    /// `l`
+    #[default]
+    Little,
+    /// `B`
+    Big,
+}
+
+/// Bytes that do not marshal what their signature says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Offset of the byte at which the value could not be read.
+    pub offset: usize,
+    /// What was expected there.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {}: expected {}", self.offset, self.expected)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// Appends values, aligned as the specification demands.
+///
+/// Offsets count from the start of the writer, so one writer holds one body or one message.
+#[derive(Debug, Default)]
+pub struct Writer {
+    bytes: Vec<u8>,
+    endian: Endian,
+}
+
+impl Writer {
+    /// An empty writer of one byte order with room for `capacity` bytes.
+    #[must_use]
+    pub fn with_order(endian: Endian, capacity: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(capacity),
+            endian,
+        }
+    }
+
+    /// What was written.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Number of bytes written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Pads with zeros up to a multiple of `alignment`.
+    pub fn align(&mut self, alignment: usize) {
+        self.bytes
+            .resize(self.bytes.len().next_multiple_of(alignment), 0);
+    }
+
+    /// `y`
+    pub fn byte(&mut self, value: u8) {
+        self.bytes.push(value);
+    }
+
+    /// `b`
+    pub fn bool(&mut self, value: bool) {
+        self.u32(u32::from(value));
+    }
+
+    /// `u`
+    pub fn u32(&mut self, value: u32) {
+        self.align(4);
+        let bytes = self.ordered_u32(value);
+        self.bytes.extend_from_slice(&bytes);
+    }
+
+    const fn ordered_u32(&self, value: u32) -> [u8; 4] {
+        match self.endian {
+            Endian::Little => value.to_le_bytes(),
+            Endian::Big => value.to_be_bytes(),
+        }
+    }
+
+    /// `i`
+    pub fn i32(&mut self, value: i32) {
+        self.u32(value.cast_unsigned());
+    }
+
+    /// `t`
+    pub fn u64(&mut self, value: u64) {
+        self.align(8);
+        self.bytes.extend_from_slice(&match self.endian {
+            Endian::Little => value.to_le_bytes(),
+            Endian::Big => value.to_be_bytes(),
+        });
+    }
+
+    /// `s` or `o`; a NUL byte can not be marshalled and ends the text.
+    pub fn str(&mut self, value: &str) {
+        let value = value.split('\0').next().unwrap_or_default();
+        self.u32(length(value.len()));
+        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.push(0);
+    }
+
+    /// `g`; `value` must be a valid signature, which is at most 255 bytes long.
+    pub fn signature(&mut self, value: &str) {
+        debug_assert!(signature::is_valid(value), "{value}");
+        self.bytes
+            .push(u8::try_from(value.len()).unwrap_or(u8::MAX));
+        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.push(0);
+    }
+
+    /// An array of elements with the given alignment; `elements` writes them.
+    pub fn array(&mut self, element_alignment: usize, elements: impl FnOnce(&mut Self)) {
+        self.u32(0);
+        let length_at = self.bytes.len() - 4;
+        self.align(element_alignment);
+        let start = self.bytes.len();
+        elements(self);
+        let written = self.ordered_u32(length(self.bytes.len() - start));
+        self.bytes[length_at..length_at + 4].copy_from_slice(&written);
+    }
+
+    /// Marshalled bytes as they are, after padding to `alignment`.
+    pub fn raw(&mut self, alignment: usize, bytes: &[u8]) {
+        self.align(alignment);
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+/// A length as the wire carries it. Bodies are bounded far below 4 GiB before they get here.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Reads values from marshalled bytes and trusts none of them.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+    endian: Endian,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the start of `bytes`, which must begin at an offset that is a multiple of 8.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8], endian: Endian) -> Self {
+        Self {
+            bytes,
+            offset: 0,
+            endian,
+        }
+    }
+
+    /// Bytes read so far.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Whether everything was read.
+    #[must_use]
+    pub const fn is_at_end(&self) -> bool {
+        self.offset >= self.bytes.len()
+    }
+
+    const fn malformed(&self, expected: &'static str) -> Malformed {
+        Malformed {
+            offset: self.offset,
+            expected,
+        }
+    }
+
+    /// Skips padding, which must be zeros, up to a multiple of `alignment`.
+    pub fn align(&mut self, alignment: usize) -> Result<(), Malformed> {
+        let aligned = self.offset.next_multiple_of(alignment);
+        match self.bytes.get(self.offset..aligned) {
+            Some(padding) if padding.iter().all(|byte| *byte == 0) => {
+                self.offset = aligned;
+                Ok(())
+            }
+            _ => Err(self.malformed("padding of zeros")),
+        }
+    }
+
+    fn take(&mut self, count: usize, expected: &'static str) -> Result<&'a [u8], Malformed> {
+        let end = self.offset.checked_add(count);
+        match end.and_then(|end| self.bytes.get(self.offset..end)) {
+            Some(taken) => {
+                self.offset += count;
+                Ok(taken)
+            }
+            None => Err(self.malformed(expected)),
+        }
+    }
+
+    fn fixed<const N: usize>(&mut self, expected: &'static str) -> Result<[u8; N], Malformed> {
+        self.align(N)?;
+        let mut value = [0; N];
+        value.copy_from_slice(self.take(N, expected)?);
+        Ok(value)
+    }
+
+    /// `y`
+    pub fn byte(&mut self) -> Result<u8, Malformed> {
+        Ok(self.take(1, "a byte")?[0])
+    }
+
+    /// `b`
+    pub fn bool(&mut self) -> Result<bool, Malformed> {
+        match self.u32()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.malformed("a boolean, 0 or 1, before")),
+        }
+    }
+
+    /// `u`
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
+        let bytes = self.fixed::<4>("4 bytes")?;
+        Ok(match self.endian {
+            Endian::Little => u32::from_le_bytes(bytes),
+            Endian::Big => u32::from_be_bytes(bytes),
+        })
+    }
+
+    /// `i`
+    pub fn i32(&mut self) -> Result<i32, Malformed> {
+        self.u32().map(u32::cast_signed)
+    }
+
+    /// `t`
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
+        let bytes = self.fixed::<8>("8 bytes")?;
+        Ok(match self.endian {
+            Endian::Little => u64::from_le_bytes(bytes),
+            Endian::Big => u64::from_be_bytes(bytes),
+        })
+    }
+
+    /// `s`
+    pub fn str(&mut self) -> Result<&'a str, Malformed> {
+        let count = self.u32()? as usize;
+        self.text(count)
+    }
+
+    /// `o`
+    pub fn path(&mut self) -> Result<&'a str, Malformed> {
+        let start = self.offset;
+        let path = self.str()?;
+        if is_object_path(path) {
+            Ok(path)
+        } else {
+            Err(Malformed {
+                offset: start,
+                expected: "an object path",
+            })
+        }
+    }
+
+    /// `g`
+    pub fn signature(&mut self) -> Result<&'a str, Malformed> {
+        let start = self.offset;
+        let count = usize::from(self.byte()?);
+        let text = self.text(count)?;
+        if signature::is_valid(text) {
+            Ok(text)
+        } else {
+            Err(Malformed {
+                offset: start,
+                expected: "a signature",
+            })
+        }
+    }
+
+    fn text(&mut self, count: usize) -> Result<&'a str, Malformed> {
+        let bytes = self.take(count, "text of the announced length")?;
+        if self.byte()? != 0 {
+            return Err(self.malformed("a NUL byte before, after text"));
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !bytes.contains(&0) => Ok(text),
+            _ => Err(self.malformed("UTF-8 without NUL before")),
+        }
+    }
+
+    /// An array: a reader for its elements, which this reader has then passed.
+    pub fn array(&mut self, element_alignment: usize) -> Result<Self, Malformed> {
+        let count = self.u32()? as usize;
+        if count > MAX_ARRAY_LEN {
+            return Err(self.malformed("an array of at most 64 MiB before"));
+        }
+        self.align(element_alignment)?;
+        let start = self.offset;
+        self.take(count, "an array of the announced length")?;
+        Ok(Self {
+            bytes: &self.bytes[..self.offset],
+            offset: start,
+            endian: self.endian,
+        })
+    }
+
+    /// Passes one value of the single complete type at the start of `signature` and returns how
+    /// long that type is. This is also the check that the bytes are valid.
+    pub fn skip(&mut self, signature: &[u8]) -> Result<usize, Malformed> {
+        self.skip_nested(signature, 0)
+    }
+
+    fn skip_nested(&mut self, signature: &[u8], depth: usize) -> Result<usize, Malformed> {
+        let code = *signature.first().ok_or_else(|| self.malformed("a type"))?;
+        if depth > MAX_DEPTH {
+            return Err(self.malformed("less nesting"));
+        }
+        match code {
+            b'y' => self.byte().map(drop)?,
+            b'n' | b'q' => self.fixed::<2>("2 bytes").map(drop)?,
+            b'b' => self.bool().map(drop)?,
+            b'i' | b'u' | b'h' => self.u32().map(drop)?,
+            b'x' | b't' | b'd' => self.u64().map(drop)?,
+            b's' => self.str().map(drop)?,
+            b'o' => self.path().map(drop)?,
+            b'g' => self.signature().map(drop)?,
+            b'v' => self.skip_variant(depth)?,
+            b'a' => return self.skip_array(signature, depth),
+            b'(' | b'{' => return self.skip_struct(signature, depth),
+            _ => return Err(self.malformed("a known type")),
+        }
+        Ok(1)
+    }
+
+    fn skip_variant(&mut self, depth: usize) -> Result<(), Malformed> {
+        let inner = self.signature()?;
+        if !signature::is_single(inner) {
+            return Err(self.malformed("a single complete type in a variant before"));
+        }
+        self.skip_nested(inner.as_bytes(), depth + 1).map(drop)
+    }
+
+    fn skip_array(&mut self, signature: &[u8], depth: usize) -> Result<usize, Malformed> {
+        let element = &signature[1..];
+        let code = *element
+            .first()
+            .ok_or_else(|| self.malformed("an element type"))?;
+        let length = first_element_len(element).ok_or_else(|| self.malformed("a valid type"))?;
+        let mut elements = self.array(alignment(code))?;
+        if code == b'y' {
+            return Ok(1 + length);
+        }
+        while !elements.is_at_end() {
+            elements.skip_nested(element, depth + 1)?;
+        }
+        Ok(1 + length)
+    }
+
+    fn skip_struct(&mut self, signature: &[u8], depth: usize) -> Result<usize, Malformed> {
+        self.align(8)?;
+        let mut at = 1;
+        loop {
+            match signature.get(at) {
+                Some(b')' | b'}') => return Ok(at + 1),
+                Some(_) => at += self.skip_nested(&signature[at..], depth + 1)?,
+                None => return Err(self.malformed("the end of a struct")),
+            }
+        }
+    }
+
+    /// A variant: the signature of its value, and the bytes of the value as a body of their own
+    /// would have them if the value starts at a multiple of 8.
+    pub fn variant(&mut self) -> Result<(&'a str, Self), Malformed> {
+        let inner = self.signature()?;
+        if !signature::is_single(inner) {
+            return Err(self.malformed("a single complete type in a variant before"));
+        }
+        let value = self.clone();
+        self.skip_nested(inner.as_bytes(), 1)?;
+        Ok((inner, value))
+    }
+
+    /// The bytes between an earlier position of this reader and its present one.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> &'a [u8] {
+        &self.bytes[earlier.offset..self.offset]
+    }
+}
+
+/// Length of an array's element type, which may also be a dictionary entry.
+fn first_element_len(element: &[u8]) -> Option<usize> {
+    if element.first() == Some(&b'{') {
+        let mut at = 1;
+        while *element.get(at)? != b'}' {
+            at += signature::first_type(&element[at..])?;
+        }
+        return Some(at + 1);
+    }
+    signature::first_type(element)
+}
+
+/// Checks that `bytes` are exactly the values that `signature` names.
+pub fn validate(signature: &str, bytes: &[u8], endian: Endian) -> Result<(), Malformed> {
+    let mut reader = Reader::new(bytes, endian);
+    let mut rest = signature.as_bytes();
+    while !rest.is_empty() {
+        let length = reader.skip(rest)?;
+        rest = &rest[length..];
+    }
+    if reader.is_at_end() {
+        Ok(())
+    } else {
+        Err(reader.malformed("the end of the body"))
+    }
+}
+
+/// Whether `path` is an object path (D-Bus Specification, "Valid Object Paths").
+#[must_use]
+pub fn is_object_path(path: &str) -> bool {
+    path == "/"
+        || path.strip_prefix('/').is_some_and(|elements| {
+            elements.split('/').all(|element| {
+                !element.is_empty()
+                    && element
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_valid_and_read_again() {
+        let mut writer = Writer::default();
+        writer.byte(7);
+        writer.str("unit");
+        writer.array(8, |entries| {
+            entries.align(8);
+            entries.str("key");
+            entries.signature("t");
+            entries.u64(5);
+        });
+        writer.bool(true);
+        let bytes = writer.into_bytes();
+        validate("ysa{sv}b", &bytes, Endian::Little).unwrap();
+        let mut reader = Reader::new(&bytes, Endian::Little);
+        assert_eq!(reader.byte(), Ok(7));
+        assert_eq!(reader.str(), Ok("unit"));
+        let mut entries = reader.array(8).unwrap();
+        entries.align(8).unwrap();
+        assert_eq!(entries.str(), Ok("key"));
+        let (signature, mut value) = entries.variant().unwrap();
+        assert_eq!((signature, value.u64()), ("t", Ok(5)));
+        assert!(entries.is_at_end());
+        assert_eq!(reader.bool(), Ok(true));
+    }
+
+    #[test]
+    fn hostile_bytes_are_refused() {
+        let cases: &[(&str, &[u8])] = &[
+            ("s", &[255, 255, 255, 255, 0]),
+            ("s", &[1, 0, 0, 0, b'a']),
+            ("s", &[1, 0, 0, 0, b'a', 1]),
+            ("s", &[1, 0, 0, 0, 0, 0]),
+            ("s", &[1, 0, 0, 0, 0xff, 0]),
+            ("b", &[2, 0, 0, 0]),
+            ("o", &[1, 0, 0, 0, b'x', 0]),
+            ("yu", &[1, 1, 0, 0, 1, 0, 0, 0]),
+            ("v", &[2, b's', b's', 0]),
+            ("v", &[0, 0]),
+            ("v", &[1, b'a', 0]),
+            ("as", &[3, 0, 0, 0, 1, 0, 0]),
+            ("u", &[1, 0, 0, 0, 0]),
+            ("au", &[6, 0, 0, 0, 1, 0, 0, 0, 2, 0]),
+        ];
+        for (signature, bytes) in cases {
+            assert!(
+                validate(signature, bytes, Endian::Little).is_err(),
+                "{signature} {bytes:?}"
+            );
+        }
+        let mut nested = Vec::new();
+        for _ in 0..100 {
+            nested.extend_from_slice(&[1, b'v', 0]);
+        }
+        nested.extend_from_slice(&[1, b'y', 0, 1]);
+        assert!(validate("v", &nested, Endian::Little).is_err());
+    }
+}
