@@ -10,6 +10,7 @@ pub mod error;
 pub mod marshal;
 pub mod message;
 pub mod names;
+pub mod relay;
 pub mod signature;
 
 pub use body::{Body, ObjectPath, Value};
