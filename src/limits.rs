@@ -16,6 +16,11 @@ pub const REGISTRATION: Duration = Duration::from_secs(5);
 /// error, which names the node, and not their own timeout.
 pub const REQUEST: Duration = Duration::from_secs(20);
 
+/// First wait before another attempt at a connection that failed; it doubles with each.
+pub const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait before another attempt at the bus.
+pub const BUS_RETRY_LAST: Duration = Duration::from_secs(2);
+
 // Bytes
 
 /// Largest message to or from an agent or systemd: as large as the largest to a bus, because that
@@ -24,6 +29,8 @@ pub const MAX_MESSAGE: usize = 16 << 20;
 /// Largest message to a bus. dbus-daemon throws a sender off the bus above its limit (32 MiB for
 /// one message by default, 16 MiB in dbus-broker's quota for one connection's share).
 pub const MAX_BUS_MESSAGE: usize = 16 << 20;
+/// Largest body of a message to a bus: what the header needs is less than this.
+pub const MAX_BUS_BODY: usize = MAX_BUS_MESSAGE - (4 << 10);
 /// Largest message of a peer that has not registered: a Register call has at most a few hundred
 /// bytes.
 pub const MAX_UNREGISTERED_MESSAGE: usize = 4 << 10;

@@ -1,1 +1,3 @@
-//! TBD
+//! The manager: the primary node's daemon.
+
+pub mod state;
