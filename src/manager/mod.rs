@@ -1,3 +1,4 @@
 //! The manager: the primary node's daemon.
 
+pub mod api;
 pub mod state;
