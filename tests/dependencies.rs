@@ -1,4 +1,5 @@
 //! What may enter the dependency tree: the quick form of `deny.toml`, from `cargo metadata`.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! House rules that neither the compiler nor a linter checks.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
