@@ -8,13 +8,7 @@ use std::{collections::BTreeMap, io, rc::Rc};
 use smol::LocalExecutor;
 
 use crate::{
-    bus::{
-        Body, Kind, Message,
-        body::Entry,
-        marshal::Malformed,
-        message::BodyCheck,
-        names,
-    },
+    bus::{Body, Kind, Message, marshal::Malformed, message::BodyCheck, names},
     limits,
     manager::state::event::{Credentials, Event},
     wire::{
@@ -70,7 +64,9 @@ impl ApiBus {
                 self.link = Some(link);
                 None
             }
-            Err(error) => Some(Event::BusLost { reason: error.to_string() }),
+            Err(error) => Some(Event::BusLost {
+                reason: error.to_string(),
+            }),
         }
     }
 
@@ -94,7 +90,9 @@ impl ApiBus {
             }
             Received::Closed(reason) => {
                 self.detach();
-                Some(Event::BusLost { reason: reason.to_string() })
+                Some(Event::BusLost {
+                    reason: reason.to_string(),
+                })
             }
             Received::Message(message) => match message.kind {
                 Kind::Call => api(self, message),
@@ -127,7 +125,10 @@ impl ApiBus {
                     None => parse_credentials(&message.body).ok().flatten(),
                     Some(_) => None,
                 };
-                Some(Event::ClientKnown { client, credentials })
+                Some(Event::ClientKnown {
+                    client,
+                    credentials,
+                })
             }
         }
     }
@@ -138,7 +139,9 @@ impl ApiBus {
                 self.attached = true;
                 Event::BusAttached
             }
-            _ => Event::BusNameRefused { reason: "another program owns it".to_owned() },
+            _ => Event::BusNameRefused {
+                reason: "another program owns it".to_owned(),
+            },
         }
     }
 
@@ -175,8 +178,11 @@ impl ApiBus {
     pub(super) fn flush(&mut self) -> Option<Event> {
         let link = self.link.as_ref()?;
         link.flush();
-        let bound =
-            if self.congested { limits::MAX_QUEUED_TO_BUS / 2 } else { limits::MAX_QUEUED_TO_BUS };
+        let bound = if self.congested {
+            limits::MAX_QUEUED_TO_BUS / 2
+        } else {
+            limits::MAX_QUEUED_TO_BUS
+        };
         let congested = link.queued() > bound;
         if congested == self.congested {
             return None;
@@ -225,7 +231,7 @@ fn parse_credentials(body: &Body) -> Result<Option<Credentials>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Value;
+    use crate::bus::{Value, body::Entry};
 
     #[test]
     fn credentials_are_found_among_others() {

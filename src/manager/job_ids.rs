@@ -5,8 +5,6 @@
 
 use std::{fs, io, path::PathBuf};
 
-use crate::{core::Level, logging};
-
 /// Where the mark is kept.
 const FILE: &str = "/run/hirte/job-id";
 
@@ -18,7 +16,10 @@ pub(super) struct JobIds {
 
 impl Default for JobIds {
     fn default() -> Self {
-        Self { file: PathBuf::from(FILE), has_failed: false }
+        Self {
+            file: PathBuf::from(FILE),
+            has_failed: false,
+        }
     }
 }
 
@@ -58,11 +59,8 @@ impl JobIds {
     }
 
     fn warn(&self, problem: &str) {
-        let text = format!(
-            "{}: {problem}; job ids may be used again after a restart",
-            self.file.display()
-        );
-        logging::write(Level::Warn, &text);
+        let file = self.file.display();
+        log::warn!("{file}: {problem}; job ids may be used again after a restart");
     }
 }
 
@@ -74,7 +72,10 @@ mod tests {
     fn the_mark_survives_a_restart() {
         let folder = std::env::temp_dir().join(format!("hirte-job-ids-{}", std::process::id()));
         let file = folder.join("deep").join("job-id");
-        let mut ids = JobIds { file, has_failed: false };
+        let mut ids = JobIds {
+            file,
+            has_failed: false,
+        };
         assert_eq!(ids.read(), 0);
         ids.keep(1024);
         assert_eq!(ids.read(), 1024);

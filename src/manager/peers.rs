@@ -9,9 +9,10 @@ use crate::{
 #[must_use]
 pub fn decode(message: Message) -> FromPeer {
     match message.kind {
-        Kind::Return => {
-            FromPeer::Return { reply_serial: message.reply_serial, body: message.body }
-        }
+        Kind::Return => FromPeer::Return {
+            reply_serial: message.reply_serial,
+            body: message.body,
+        },
         Kind::Error => FromPeer::Error {
             reply_serial: message.reply_serial,
             error: CallError::from_reply(message.error_name, &message.body),
@@ -54,7 +55,10 @@ fn decode_call(message: &Message) -> FromPeer {
         return refuse(error_name::UNKNOWN_METHOD, text);
     }
     if message.path != names::INTERNAL_MANAGER_PATH {
-        return refuse(error_name::UNKNOWN_OBJECT, format!("Unknown object '{}'.", message.path));
+        return refuse(
+            error_name::UNKNOWN_OBJECT,
+            format!("Unknown object '{}'.", message.path),
+        );
     }
     match message.body.parse() {
         Ok((name,)) => FromPeer::Register { serial, name },
@@ -79,16 +83,28 @@ pub fn encode(serial: u32, content: ToPeer) -> Message {
         .to(names::AGENT_BUS_NAME),
         ToPeer::Ping => {
             let body = crate::bus::Body::default();
-            Message::call(names::INTERNAL_AGENT_PATH, names::PEER_INTERFACE, "Ping", body)
-                .to(names::AGENT_BUS_NAME)
+            Message::call(
+                names::INTERNAL_AGENT_PATH,
+                names::PEER_INTERFACE,
+                "Ping",
+                body,
+            )
+            .to(names::AGENT_BUS_NAME)
         }
         ToPeer::Return { reply_serial } => {
             Message::reply(reply_serial, crate::bus::Body::default())
         }
-        ToPeer::Error { reply_serial, error } => Message::error(reply_serial, &error),
+        ToPeer::Error {
+            reply_serial,
+            error,
+        } => Message::error(reply_serial, &error),
     };
     // As sd_bus_set_sender(3) does in the C manager: agents may look at it.
-    Message { serial, sender: names::MANAGER_BUS_NAME.to_owned(), ..message }
+    Message {
+        serial,
+        sender: names::MANAGER_BUS_NAME.to_owned(),
+        ..message
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +119,13 @@ mod tests {
             decode(Message::call(path, interface, "Register", body))
         };
         let good = call(names::INTERNAL_MANAGER_PATH, Body::of(&("rpi4",)));
-        assert_eq!(good, FromPeer::Register { serial: 0, name: "rpi4".to_owned() });
+        assert_eq!(
+            good,
+            FromPeer::Register {
+                serial: 0,
+                name: "rpi4".to_owned()
+            }
+        );
         for bad in [
             call("/", Body::of(&("rpi4",))),
             call(names::INTERNAL_MANAGER_PATH, Body::of(&(4,))),
@@ -116,9 +138,17 @@ mod tests {
     fn signals_of_wrong_types_only_show_that_the_peer_lives() {
         let signal = |member, body| {
             let interface = names::INTERNAL_AGENT_INTERFACE;
-            decode(Message::signal(names::INTERNAL_AGENT_PATH, interface, member, body))
+            decode(Message::signal(
+                names::INTERNAL_AGENT_PATH,
+                interface,
+                member,
+                body,
+            ))
         };
-        let done = FromPeer::JobDone { id: 7, result: "done".to_owned() };
+        let done = FromPeer::JobDone {
+            id: 7,
+            result: "done".to_owned(),
+        };
         assert_eq!(signal("JobDone", Body::of(&(7_u32, "done"))), done);
         assert_eq!(signal("JobDone", Body::of(&("done",))), FromPeer::Other);
         assert_eq!(signal("Heartbeat", Body::default()), FromPeer::Heartbeat);

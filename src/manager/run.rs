@@ -7,7 +7,6 @@ use std::{
     rc::Rc,
 };
 
-use async_io::Timer;
 use smol::{LocalExecutor, channel};
 
 use super::{
@@ -23,7 +22,7 @@ use super::{
 use crate::{
     bus::{Body, message::BodyCheck},
     daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
-    limits, logging,
+    limits,
     wire::{
         inbox::Inbox,
         link::{Link, LinkSettings, Received, Role, Stream},
@@ -153,13 +152,14 @@ impl Loop {
     fn take(&mut self, incoming: Incoming) {
         let event = match incoming {
             Incoming::BusConnected(stream) => {
-                self.bus.connected(stream, &self.executor, &self.inbox, Incoming::Bus)
+                self.bus
+                    .connected(stream, &self.executor, &self.inbox, Incoming::Bus)
             }
             Incoming::Bus(received) => self.bus.received(received, decode_call),
             Incoming::Accepted(accepted) => self.accepted(accepted),
-            Incoming::AcceptFailed(error) => {
-                Some(Event::AcceptFailed { reason: error.to_string() })
-            }
+            Incoming::AcceptFailed(error) => Some(Event::AcceptFailed {
+                reason: error.to_string(),
+            }),
             Incoming::Peer(peer, received) => self.peer_received(peer, received),
             Incoming::Alarm => Some(Event::Deadline),
             Incoming::Signal(Signal::Stop) => Some(Event::Stop),
@@ -195,13 +195,22 @@ impl Loop {
             Action::ReplyError { call, error } => {
                 self.bus.send_if_attached(api::reply_error(&call, &error));
             }
-            Action::ReplyIntrospection { call, object, children } => {
-                self.bus.send_if_attached(api::introspection(&call, &object, &children));
+            Action::ReplyIntrospection {
+                call,
+                object,
+                children,
+            } => {
+                self.bus
+                    .send_if_attached(api::introspection(&call, &object, &children));
             }
             Action::Emit(signal) => self.bus.send_if_attached(api::signal(&signal)),
             Action::LookUpClient(client) => self.bus.look_up(client),
             Action::AttachBus => self.connect_bus(),
-            Action::Send { peer, serial, message } => self.send(peer, serial, message),
+            Action::Send {
+                peer,
+                serial,
+                message,
+            } => self.send(peer, serial, message),
             Action::Admit(peer) => {
                 if let Some(link) = self.peers.get(&peer) {
                     link.set_max_message(limits::MAX_MESSAGE);
@@ -216,14 +225,15 @@ impl Loop {
             Action::Ready => self.notify.ready(),
             Action::Status(status) => self.notify.status(&status),
             Action::Watchdog => self.notify.watchdog(),
-            Action::Log(level, text) => logging::write(level, &text),
+            Action::Log(level, text) => log::log!(level.into(), "{text}"),
             Action::Exit { status } => self.exit = Some(ExitCode::from(status)),
         }
     }
 
     fn connect_bus(&self) {
         let inbox = self.inbox.clone();
-        let connecting = async move { inbox.push(Incoming::BusConnected(api_bus::connect().await)) };
+        let connecting =
+            async move { inbox.push(Incoming::BusConnected(api_bus::connect().await)) };
         self.executor.spawn(connecting).detach();
     }
 
@@ -239,8 +249,7 @@ impl Loop {
         let _ = self.accepted.try_recv();
         if let Err(error) = tcp::tune(stream.get_ref(), &self.keep_alive) {
             // The peer has reset the connection already.
-            let text = format!("Connection from {address}: {error}");
-            logging::write(crate::core::Level::Debug, &text);
+            log::debug!("Connection from {address}: {error}");
             return None;
         }
         let peer = self.next_peer;
@@ -253,7 +262,14 @@ impl Loop {
         };
         let wrap = move |received| Incoming::Peer(peer, received);
         let stream = Stream::Tcp(stream);
-        let link = Link::open(&self.executor, stream, Role::Server, settings, &self.inbox, wrap);
+        let link = Link::open(
+            &self.executor,
+            stream,
+            Role::Server,
+            settings,
+            &self.inbox,
+            wrap,
+        );
         self.peers.insert(peer, link);
         let address = tcp::unmapped(address.ip()).to_string();
         Some(Event::PeerConnected { peer, address, fd })
@@ -262,12 +278,16 @@ impl Loop {
     fn peer_received(&mut self, peer: PeerId, received: Received) -> Option<Event> {
         match received {
             Received::Ready => None,
-            Received::Message(message) => {
-                Some(Event::PeerMessage { peer, message: peers::decode(message) })
-            }
+            Received::Message(message) => Some(Event::PeerMessage {
+                peer,
+                message: peers::decode(message),
+            }),
             Received::Closed(reason) => {
                 self.peers.remove(&peer);
-                Some(Event::PeerLost { peer, reason: reason.to_string() })
+                Some(Event::PeerLost {
+                    peer,
+                    reason: reason.to_string(),
+                })
             }
         }
     }
@@ -297,10 +317,7 @@ async fn accept_all(listener: Listener, inbox: Inbox<Incoming>, gate: channel::S
                     return;
                 }
             }
-            Err(error) => {
-                inbox.push(Incoming::AcceptFailed(error));
-                Timer::after(limits::ACCEPT_RETRY).await;
-            }
+            Err(error) => inbox.push(Incoming::AcceptFailed(error)),
         }
     }
 }
