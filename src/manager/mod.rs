@@ -7,6 +7,7 @@
 
 pub mod api;
 mod api_bus;
+pub mod command;
 mod job_ids;
 pub mod peers;
 pub mod run;

@@ -61,8 +61,13 @@ pub struct Edges {
 #[must_use]
 pub fn run(settings: Settings, edges: Edges) -> ExitCode {
     let executor = Rc::new(LocalExecutor::new());
-    let mut manager = Loop::new(settings, edges, Rc::clone(&executor));
-    smol::block_on(executor.run(manager.run()))
+    match Loop::new(settings, edges, Rc::clone(&executor)) {
+        Ok(mut manager) => smol::block_on(executor.run(manager.run())),
+        Err(error) => {
+            log::error!("Failed to watch for signals: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 struct Loop {
@@ -87,14 +92,18 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(settings: Settings, edges: Edges, executor: Rc<LocalExecutor<'static>>) -> Self {
+    fn new(
+        settings: Settings,
+        edges: Edges,
+        executor: Rc<LocalExecutor<'static>>,
+    ) -> io::Result<Self> {
         let inbox = Inbox::new();
         let (gate, accepted) = channel::bounded(1);
         let accepting = accept_all(edges.listener, inbox.clone(), gate);
         executor.spawn(accepting).detach();
-        signals(&executor, &inbox, Incoming::Signal);
+        signals(&executor, &inbox, Incoming::Signal)?;
         let alarm = Alarm::new(&executor, &inbox, || Incoming::Alarm);
-        Self {
+        Ok(Self {
             inbox,
             state: State::new(settings),
             actions: Vec::new(),
@@ -111,7 +120,7 @@ impl Loop {
             reload: edges.reload,
             exit: None,
             executor,
-        }
+        })
     }
 
     async fn run(&mut self) -> ExitCode {
@@ -135,7 +144,9 @@ impl Loop {
     }
 
     /// Sends what was queued in this turn: one write for each connection, however many messages.
+    /// What happened is recorded first, so that a recording never lacks what others have seen.
     fn finish_turn(&mut self) {
+        self.recorder.flush();
         while let Some(event) = self.bus.flush() {
             self.handle(event);
         }
@@ -144,7 +155,6 @@ impl Loop {
                 link.flush();
             }
         }
-        self.recorder.flush();
         self.alarm.set(self.state.next_deadline());
     }
 
@@ -177,7 +187,7 @@ impl Loop {
 
     fn handle(&mut self, event: Event) {
         let now = clock::now();
-        let recorded = self.recorder.is_recording().then(|| event.clone());
+        let recorded = self.recorder.is_on().then(|| event.clone());
         let mut actions = std::mem::take(&mut self.actions);
         self.state.handle(now, event, &mut actions);
         if let Some(event) = recorded {
