@@ -53,6 +53,9 @@ fn metadata(target: Option<&str>) -> Value {
             .args(["metadata", "--locked", "--format-version", "1"])
             .args(target.map(|target| format!("--filter-platform={target}")))
             .args(network)
+            // Flags for this machine's builds, with which rustc may refuse another target.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .expect("cargo starts")
