@@ -1,5 +1,7 @@
 //! Deterministic control of systemd services across several computers.
 
+#![forbid(unsafe_code)]
+
 pub mod agent;
 pub mod bus;
 pub mod cmdline;
