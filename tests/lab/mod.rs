@@ -88,7 +88,7 @@ impl Builder {
     /// Lays a tree over the nodes' root, as if it were installed: `data/install --destdir TREE` makes one. A later layer
     /// lies above an earlier one.
     ///
-    /// The tree is copied, so that a build does not change files under running nodes. Users and groups of its
+    /// The tree is copied (into memory), so that a build does not change files under running nodes. Users and groups of its
     /// `sysusers.d` exist in the nodes.
     #[must_use]
     pub fn layer(mut self, tree: impl Into<PathBuf>) -> Self {
