@@ -153,7 +153,8 @@ fn copy_layer(layer: &Path, copy: &Path, root: &Path) {
 }
 
 /// Makes the users and groups of the layers' `sysusers.d`, once for all nodes: the skeleton gets the changed files.
-/// Nodes do not run systemd-sysusers, which would take a fifth of their boot.
+///
+/// The unit systemd-sysusers.service is no help: it runs only where `/etc` is older than `/usr`.
 fn make_users(state: &Path, skeleton: &Path, root: &Path, layers: &[PathBuf]) {
     let files: Vec<_> = layers
         .iter()

@@ -5,8 +5,6 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::{env, fs};
 
-use super::find_program;
-
 /// What the lab calls, with the Debian package of each.
 const PROGRAMS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
@@ -34,7 +32,10 @@ pub fn require() -> bool {
     };
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let line = format!("left out: {test} needs nodes with systemd: {reason}");
-    assert!(env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{line}");
+    assert!(
+        env::var_os("CI").is_none_or(|ci| ci.is_empty() || ci == "false"),
+        "{line}"
+    );
     // Not through the test harness, which would swallow the line of a test that passes.
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
     false
@@ -45,9 +46,10 @@ fn obstacle() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("not run as root".to_owned());
     }
+    let path = env::var_os("PATH").unwrap_or_default();
     for (program, package) in PROGRAMS {
-        if find_program(program).is_none() {
-            return Some(format!("{program} is not installed (package {package})"));
+        if !env::split_paths(&path).any(|folder| folder.join(program).is_file()) {
+            return Some(format!("no {program} in PATH (package {package})"));
         }
     }
     if cgroup_root().is_none() {

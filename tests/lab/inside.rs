@@ -6,8 +6,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::node::DROPPED;
 use super::{Node, eventually};
 
 /// A command inside a node that takes longer is killed, so that a test fails instead of hanging.
@@ -19,7 +20,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// What a command printed and how it ended.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// How it ended.
+    /// How it ended; 128 and its number if a signal ended it.
     pub status: ExitStatus,
     /// What it printed.
     pub stdout: String,
@@ -99,9 +100,10 @@ impl Node {
         let nsenter = self
             .command(&limited)
             .unwrap_or_else(|| panic!("{} is off", self.name()));
+        let begin = Instant::now();
         let output = run(nsenter, input);
         assert!(
-            output.status.code() != Some(TIMED_OUT),
+            begin.elapsed() < COMMAND_TIMEOUT,
             "{}: {}: killed after {seconds} s: {output}",
             self.name(),
             command.join(" ")
@@ -245,7 +247,18 @@ impl Node {
     pub fn kill(&self, unit: &str, signal: &str) {
         let pid = self.pid_of(unit);
         let pid = pid.unwrap_or_else(|| panic!("{}: {unit} has no main process", self.name()));
-        self.ok(&["kill", "-s", signal, &pid.to_string()]);
+        let output = self.signal(signal, pid);
+        assert!(
+            output.success(),
+            "{}: kill -{signal} {pid}: {output}",
+            self.name()
+        );
+    }
+
+    /// Sends a signal, given by name or number, to a process of the node.
+    pub(super) fn signal(&self, signal: &str, pid: u32) -> Output {
+        // The shell's own command: kill(1) belongs to a package that a small root need not have.
+        self.run(&["sh", "-c", &format!("kill -{signal} {pid}")])
     }
 
     /// The address of the node's system bus, for a client in the test process. It changes with each boot.
@@ -284,11 +297,13 @@ impl Node {
 
     /// A command in the node's namespaces, if the node runs.
     pub(super) fn command(&self, command: &[&str]) -> Option<Command> {
+        // nsenter's own child would be a trap: the systemd of a node that shuts down stops all processes for a moment,
+        // nsenter then stops itself, never collects its child, and the kernel waits for that before the node can end.
+        let script = r#"setpriv --bounding-set "$0" --inh-caps "$0" "$@"; exit $?"#;
         let mut nsenter = Command::new("nsenter");
         nsenter
+            .args(["-t", &self.pid()?.to_string()])
             .args([
-                "-t",
-                &self.pid()?.to_string(),
                 "-m",
                 "-u",
                 "-i",
@@ -297,8 +312,10 @@ impl Node {
                 "-C",
                 "-r",
                 "-w",
+                "--no-fork",
                 "--",
             ])
+            .args(["sh", "-c", script, DROPPED])
             .args(command)
             .env_clear()
             .envs([("PATH", PATH), ("HOME", "/root"), ("TERM", "dumb")]);
@@ -322,9 +339,6 @@ impl Node {
         run(chroot, input)
     }
 }
-
-/// What timeout(1) exits with after it has killed its command: 128 and SIGKILL.
-const TIMED_OUT: i32 = 137;
 
 /// A command that runs in a node. Dropping it kills the command.
 pub struct Running {
@@ -371,8 +385,27 @@ impl Running {
     /// # Panics
     /// If the command has ended.
     pub fn signal(&self, signal: &str) {
-        let pid = self.node.ok(&["cat", &self.pid_file]);
-        self.node.ok(&["kill", "-s", signal, &pid]);
+        // The file is there as soon as the command is about to begin.
+        let mut pid = None;
+        eventually(END_TIMEOUT, &format!("{} begins", self.command), || {
+            pid = self
+                .node
+                .run(&["cat", &self.pid_file])
+                .stdout
+                .trim()
+                .parse()
+                .ok();
+            pid.is_some()
+        });
+        let output = self
+            .node
+            .signal(signal, pid.expect("the command has begun"));
+        assert!(
+            output.success(),
+            "{}: {}: kill -{signal}: {output}",
+            self.node.name(),
+            self.command
+        );
     }
 
     /// Waits until the command ends.
@@ -404,7 +437,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The command dies with nsenter.
+        // The command dies with what was nsenter.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

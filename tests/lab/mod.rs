@@ -21,6 +21,8 @@
 //! on the machine. The script `keeper` removes it when the lab is dropped and also when the test process dies; if the
 //! keeper dies too, the next lab clears what is left.
 //!
+//! Needs root, cgroup2, and the Debian packages systemd, dbus, iproute2, util-linux and mount.
+//!
 //! To look around in a lab that a test has built, let the test print [`Node::enter_command`] and sleep.
 #![allow(
     dead_code,
@@ -42,8 +44,8 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 pub use gate::require;
 pub use inside::{Output, Running};
@@ -86,7 +88,7 @@ impl Builder {
     /// Lays a tree over the nodes' root, as if it were installed: `data/install --destdir TREE` makes one. A later layer
     /// lies above an earlier one.
     ///
-    /// The tree is copied, so that a build does not change files under running nodes. Users and groups of its
+    /// The tree is copied (into memory), so that a build does not change files under running nodes. Users and groups of its
     /// `sysusers.d` exist in the nodes.
     #[must_use]
     pub fn layer(mut self, tree: impl Into<PathBuf>) -> Self {
@@ -400,13 +402,4 @@ fn clear(name: &str) {
     if let Err(error) = status {
         eprintln!("clear {name}: {error}");
     }
-}
-
-/// A folder of the environment's PATH or of the system that contains the program.
-fn find_program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
 }

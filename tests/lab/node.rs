@@ -26,6 +26,10 @@ const SIGNAL_REBOOT: &str = "39";
 /// The kernel ends PID 1 of a PID namespace with this signal when it asks for a reboot (`reboot(2)`).
 const SIGHUP: i32 = 1;
 
+/// Capabilities that nodes do not have, as setpriv(1) wants them: what they do would reach the machine's clock, modules,
+/// kernel log and memory.
+pub(super) const DROPPED: &str = "-sys_time,-sys_module,-syslog,-sys_rawio";
+
 /// A computer with systemd, in a [`super::Lab`]. Clones are the same node.
 #[derive(Clone)]
 pub struct Node {
@@ -303,7 +307,7 @@ impl Node {
     fn signal_init(&self, signal: &str) {
         assert!(self.is_on(), "{} is off", self.name());
         // Its own end may reach the command before its exit status reaches us.
-        let _ = self.run(&["kill", "-s", signal, "1"]);
+        let _ = self.signal(signal, 1);
     }
 
     /// Ends all processes of the node, and waits until the kernel is done with it.
@@ -389,7 +393,7 @@ fn init_command(inner: &Inner, card: &Card) -> Command {
         .arg(init)
         .args([&inner.folder, &inner.cgroup])
         .arg(files::overlay(&inner.shared.overlay_lower, &inner.folder))
-        .arg(&inner.name)
+        .arg(DROPPED)
         .args(&inner.shared.binds)
         .stdin(Stdio::null())
         .stdout(console.try_clone().expect("share the console"))
