@@ -1,6 +1,11 @@
 //! hirtectl as people and scripts meet it: the real executable on a private bus of the real
 //! dbus-daemon. The manager is a mock, because the real one is tested in the lab; here it is made
 //! to fail in every documented way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where it fails"
+)]
 
 #[path = "hirtectl/mock.rs"]
 mod mock;

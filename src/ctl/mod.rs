@@ -1,8 +1,8 @@
 //! hirtectl: lists and controls the fleet through the manager's public D-Bus API.
 //!
-//! A command is one module with one function that asks the manager over [`client`] and prints
-//! through [`output`]. [`error`] has a sentence for whatever can go wrong, and [`ExitStatus`] what
-//! it means to a script.
+//! A command is one module with one function that asks the manager over `client` and prints through
+//! `output`. [`Error`] has a sentence for whatever can go wrong, and [`ExitStatus`] what it means to
+//! a script.
 
 mod arguments;
 mod client;

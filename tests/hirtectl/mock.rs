@@ -225,13 +225,14 @@ impl Mock {
                 let name: &str = body.deserialize().unwrap();
                 self.record(&[member, name]);
                 let object = node_path(name);
-                match self.node_at(&object) {
-                    Some(_) => reply(call, &path(&object)),
-                    None => {
-                        let error = "org.freedesktop.DBus.Error.ServiceUnknown";
-                        refuse(call, error, "Node not found")
-                    }
+                if self.node_at(&object).is_some() {
+                    return reply(call, &path(&object));
                 }
+                refuse(
+                    call,
+                    "org.freedesktop.DBus.Error.ServiceUnknown",
+                    "Node not found",
+                )
             }
             "ListNodes" => {
                 let state = |online: bool| if online { "online" } else { "offline" };
