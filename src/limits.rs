@@ -16,20 +16,46 @@ pub const REGISTRATION: Duration = Duration::from_secs(5);
 /// error, which names the node, and not their own timeout.
 pub const REQUEST: Duration = Duration::from_secs(20);
 
+/// First wait before another attempt at a connection that failed; it doubles with each.
+pub const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait before another attempt at the bus.
+pub const BUS_RETRY_LAST: Duration = Duration::from_secs(2);
+/// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
+/// and the next attempt is due.
+pub const CONNECT: Duration = Duration::from_secs(2);
+/// Sent data that nobody acknowledged for this long means that the peer is gone. Less than the time
+/// after which a silent node is offline, so that the cause is known by then.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause of the listener after an error of this machine, such as no free descriptors, so that it
+/// neither spins nor stops.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 // Bytes
 
+/// Longest line of a handshake. The longest in use, `AUTH ANONYMOUS` with a trace, is below 100
+/// bytes.
+pub const MAX_HANDSHAKE_LINE: usize = 256;
+/// Longest handshake of one side. The longest in use has four lines.
+pub const MAX_HANDSHAKE: usize = 1 << 10;
+/// Most bytes that are read of one connection before others have their turn, and the size of the
+/// one buffer that all connections share.
+pub const READ_BUFFER: usize = 64 << 10;
 /// Largest message to or from an agent or systemd: as large as the largest to a bus, because that
 /// is where answers go.
 pub const MAX_MESSAGE: usize = 16 << 20;
 /// Largest message to a bus. dbus-daemon throws a sender off the bus above its limit (32 MiB for
 /// one message by default, 16 MiB in dbus-broker's quota for one connection's share).
 pub const MAX_BUS_MESSAGE: usize = 16 << 20;
+/// Largest body of a message to a bus: what the header needs is less than this.
+pub const MAX_BUS_BODY: usize = MAX_BUS_MESSAGE - (4 << 10);
 /// Largest message of a peer that has not registered: a Register call has at most a few hundred
 /// bytes.
 pub const MAX_UNREGISTERED_MESSAGE: usize = 4 << 10;
 /// Messages of one connection that wait to be handled; when they are this many its socket is not
 /// read, so that one busy peer slows down only itself.
 pub const WINDOW: usize = 64;
+/// Bytes of one connection's messages that wait to be handled; like `WINDOW`, for large messages.
+pub const WINDOW_BYTES: usize = 1 << 20;
 /// Bytes waiting to be sent to one agent. Requests to agents are small; an agent this far behind
 /// does not read.
 pub const MAX_QUEUED_TO_PEER: usize = 4 << 20;
@@ -37,8 +63,19 @@ pub const MAX_QUEUED_TO_PEER: usize = 4 << 20;
 /// of the largest messages.
 pub const MAX_QUEUED_TO_BUS: usize = 2 * MAX_BUS_MESSAGE;
 
+/// Size at which a recorded run ends: it is made for one failure, and must not fill the disk.
+pub const MAX_RECORD: u64 = 1 << 30;
+
 // Counts
 
+/// Events that are handled before what they sent is written: enough to write many messages at
+/// once, and few enough that nobody waits long for an answer.
+pub const EVENTS_PER_TURN: usize = 256;
+
+/// Connections that wait to be accepted; the kernel caps it to its own bound (`somaxconn`).
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Places of the event queue whose memory is kept when it is empty.
+pub const KEPT_INBOX_EVENTS: usize = 4 * WINDOW;
 /// Connections that have not registered. Above it the oldest goes, so that a flood of silent
 /// connections can not keep out an agent, which registers within milliseconds.
 pub const MAX_UNREGISTERED: usize = 64;
@@ -56,4 +93,40 @@ pub const MAX_PENDING_CALLER_LINES: usize = 256;
 pub const JOB_ID_BLOCK: u32 = 1024;
 
 const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
+const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
+const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
+// Configuration files
+
+/// Bytes of one configuration file: the names of 40,000 nodes, far above any fleet; a bigger file is
+/// a wrong path.
+pub const CONFIG_FILE_BYTES: usize = 1024 * 1024;
+/// Bytes of one line of a configuration file: the names of 5,000 nodes; a longer line is not text.
+pub const CONFIG_LINE_BYTES: usize = 128 * 1024;
+/// Drop-in files of one daemon: people and packages write a handful, a generator gone wild more.
+pub const CONFIG_DROP_INS: usize = 256;
+/// Characters of a wrong text that an error repeats: enough to recognise it, and still one line.
+pub const CONFIG_QUOTED_CHARS: usize = 80;
+/// Bytes of a node's name: what a file name may have, so that a name can become one.
+pub const NODE_NAME_BYTES: usize = 255;
+/// Bytes of a host name as the DNS limits it (RFC 1035, 2.3.4, without the root's dot).
+pub const HOST_NAME_BYTES: usize = 253;
+/// The shortest interval or threshold: below it the daemons would be busy with their own timers, and
+/// a bare `5` meant as seconds, where milliseconds are read, is noticed.
+pub const CONFIG_TIME_MIN: Duration = Duration::from_millis(100);
+/// The longest interval or threshold: longer is a slip of the unit, and deadlines stay far from the
+/// end of any clock.
+pub const CONFIG_TIME_MAX: Duration = Duration::from_hours(7 * 24);
+/// Seconds of `TCP_KEEPIDLE` and `TCP_KEEPINTVL` that Linux accepts (tcp(7), `MAX_TCP_KEEPIDLE`).
+pub const TCP_KEEPALIVE_SECONDS: u64 = 32767;
+/// Probes of `TCP_KEEPCNT` that Linux accepts (tcp(7), `MAX_TCP_KEEPCNT`).
+pub const TCP_KEEPALIVE_COUNT: u32 = 127;
+
+// Log
+
+/// Bytes of one message in the log; the rest is cut. Our longest messages have a few hundred, and
+/// this stays far below the 200 kB that a datagram to the journal can carry by default.
+pub const LOG_MESSAGE_BYTES: usize = 16 * 1024;
+/// How long a daemon waits for a journal that does not read, once: the queue of a datagram socket
+/// is short (10 by default), so a burst has to wait, but a stopped journal must not stop us.
+pub const LOG_JOURNAL_WAIT: Duration = Duration::from_millis(250);

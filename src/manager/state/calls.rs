@@ -1,0 +1,143 @@
+//! What each method of the public API does.
+
+use super::{
+    State,
+    event::{Action, Call, Method, Object, PeerId},
+    requests::{Purpose, reply, reply_error},
+};
+use crate::{
+    bus::{Body, CallError, ObjectPath, error_name, names},
+    core::Now,
+};
+
+impl State {
+    pub(super) fn call(
+        &mut self,
+        now: Now,
+        call: Call,
+        object: &Object,
+        method: Method,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.bus_congested {
+            let text = "Too much is waiting to be sent to the bus";
+            reply_error(
+                call,
+                CallError::new(error_name::LIMITS_EXCEEDED, text),
+                actions,
+            );
+            return;
+        }
+        if !self.exists(object) && method != Method::PeerPing {
+            reply_error(call, unknown_object(object), actions);
+            return;
+        }
+        match method {
+            Method::Ping(text) => reply(call, Body::of(&(text,)), actions),
+            Method::ListUnits { detailed } => self.list_units(now, call, detailed, actions),
+            Method::ListNodes => reply(call, self.list_nodes(), actions),
+            Method::GetNode(name) => self.get_node(call, &name, actions),
+            Method::QueueJob { kind, unit, mode } => {
+                if let Some((call, node)) = self.online(call, object, actions) {
+                    self.queue_job(now, call, node, (kind, unit, mode), actions);
+                }
+            }
+            Method::Relay { method, arguments } => {
+                if let Some((call, (_, peer))) = self.online(call, object, actions) {
+                    self.request(
+                        now,
+                        peer,
+                        (&method, arguments),
+                        Purpose::Relay(call),
+                        actions,
+                    );
+                }
+            }
+            Method::CancelJob => {
+                if let Object::Job(id) = object {
+                    self.cancel_job(now, call, *id, actions);
+                }
+            }
+            Method::GetProperty {
+                interface,
+                property,
+            } => match self.property(object, &interface, &property) {
+                Ok(value) => reply(call, Body::of(&(value,)), actions),
+                Err(error) => reply_error(call, error, actions),
+            },
+            Method::GetAllProperties(interface) => match self.properties(object, &interface) {
+                Ok(properties) => reply(call, Body::of(&(properties,)), actions),
+                Err(error) => reply_error(call, error, actions),
+            },
+            Method::Introspect => {
+                let children = self.children(object);
+                if call.expects_reply {
+                    let object = object.clone();
+                    actions.push(Action::ReplyIntrospection {
+                        call,
+                        object,
+                        children,
+                    });
+                }
+            }
+            Method::PeerPing => reply(call, Body::default(), actions),
+            Method::Refused(error) => reply_error(call, error, actions),
+        }
+    }
+
+    /// The node that `object` is and the connection of its agent; otherwise the client is told
+    /// that the node is offline.
+    fn online(
+        &self,
+        call: Call,
+        object: &Object,
+        actions: &mut Vec<Action>,
+    ) -> Option<(Call, (usize, PeerId))> {
+        let Object::Node(name) = object else {
+            return None;
+        };
+        let index = *self.node_index.get(name)?;
+        if let Some(peer) = self.nodes[index].peer {
+            return Some((call, (index, peer)));
+        }
+        reply_error(
+            call,
+            CallError::new(error_name::OFFLINE, "Node is offline"),
+            actions,
+        );
+        None
+    }
+
+    fn list_nodes(&self) -> Body {
+        let nodes: Vec<(&str, ObjectPath, &str)> = self
+            .nodes
+            .iter()
+            .map(|node| {
+                (
+                    node.name.as_str(),
+                    ObjectPath(names::node_path(&node.name)),
+                    node.status(),
+                )
+            })
+            .collect();
+        Body::of(&(nodes,))
+    }
+
+    fn get_node(&self, call: Call, name: &str, actions: &mut Vec<Action>) {
+        if self.node_index.contains_key(name) {
+            reply(
+                call,
+                Body::of(&(ObjectPath(names::node_path(name)),)),
+                actions,
+            );
+        } else {
+            let error = CallError::new(error_name::SERVICE_UNKNOWN, "Node not found");
+            reply_error(call, error, actions);
+        }
+    }
+}
+
+fn unknown_object(object: &Object) -> CallError {
+    let text = format!("Unknown object '{}'.", object.path());
+    CallError::new(error_name::UNKNOWN_OBJECT, text)
+}

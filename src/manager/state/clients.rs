@@ -1,0 +1,111 @@
+//! Who asked for a job: the caller's uid and pid, looked up beside the request, for the log.
+
+use std::collections::BTreeMap;
+
+use super::{
+    event::{Action, Credentials},
+    log,
+};
+use crate::{core::Level, limits};
+
+/// What is known about callers.
+///
+/// A bus gives a unique name only once in its life (D-Bus Specification, "Unique names"), so an
+/// entry stays true until the bus itself goes; only the number of entries needs a bound.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    known: BTreeMap<String, Known>,
+    /// Lines that wait for their caller, in the order of the requests.
+    waiting: BTreeMap<String, Vec<String>>,
+    waiting_lines: usize,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    credentials: Credentials,
+    last_use: u64,
+}
+
+impl Clients {
+    /// Logs `request` with its caller, at once or when the bus has told who that is.
+    pub(super) fn log(&mut self, client: &str, request: String, actions: &mut Vec<Action>) {
+        self.uses += 1;
+        if let Some(known) = self.known.get_mut(client) {
+            known.last_use = self.uses;
+            write(client, Some(known.credentials), &request, actions);
+            return;
+        }
+        if self.waiting_lines >= limits::MAX_PENDING_CALLER_LINES {
+            write(client, None, &request, actions);
+            return;
+        }
+        self.waiting_lines += 1;
+        let lines = self.waiting.entry(client.to_owned()).or_default();
+        lines.push(request);
+        if lines.len() == 1 {
+            actions.push(Action::LookUpClient(client.to_owned()));
+        }
+    }
+
+    /// The bus has told who `client` is.
+    pub(super) fn known(
+        &mut self,
+        client: &str,
+        credentials: Option<Credentials>,
+        actions: &mut Vec<Action>,
+    ) {
+        for line in self.waiting.remove(client).unwrap_or_default() {
+            self.waiting_lines -= 1;
+            write(client, credentials, &line, actions);
+        }
+        if let Some(credentials) = credentials {
+            self.make_room();
+            let last_use = self.uses;
+            self.known.insert(
+                client.to_owned(),
+                Known {
+                    credentials,
+                    last_use,
+                },
+            );
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.known.len() >= limits::MAX_CALLERS {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.last_use);
+            if let Some(oldest) = oldest.map(|(client, _)| client.clone()) {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+
+    /// The bus is gone, and with it the meaning of its names.
+    pub(super) fn forget_all(&mut self, actions: &mut Vec<Action>) {
+        for (client, lines) in std::mem::take(&mut self.waiting) {
+            lines
+                .iter()
+                .for_each(|line| write(&client, None, line, actions));
+        }
+        self.known.clear();
+        self.waiting_lines = 0;
+    }
+
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> (usize, usize) {
+        (self.known.len(), self.waiting_lines)
+    }
+}
+
+fn write(client: &str, credentials: Option<Credentials>, request: &str, actions: &mut Vec<Action>) {
+    let caller = match credentials {
+        Some(Credentials { uid, pid }) => format!("{client} (uid {uid}, pid {pid})"),
+        None => format!("{client} (uid unknown (left))"),
+    };
+    log(
+        actions,
+        Level::Info,
+        format!("{request}, asked by {caller}"),
+    );
+}

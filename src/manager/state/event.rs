@@ -1,0 +1,392 @@
+//! What can happen to a manager, and what it can do: the whole contract between the pure state
+//! and the edges. Both are written to a recorded run as they are.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bus::{Body, CallError, Value},
+    core::Level,
+};
+
+/// Number of a connection from an agent, given by the edge and never used again.
+pub type PeerId = u64;
+
+/// A method call that waits for its answer: who called, and which of its calls it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Unique name of the caller on the bus.
+    pub client: String,
+    /// The caller's number of the call.
+    pub serial: u32,
+    /// Whether the caller waits for an answer.
+    pub expects_reply: bool,
+}
+
+/// An object of the public API, as its path names it. Whether it exists only the state knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Object {
+    /// A path above the manager's object, which exists only to be introspected.
+    Above(String),
+    /// `/org/containers/hirte`
+    Manager,
+    /// The parent of the nodes.
+    Nodes,
+    /// The node with this name.
+    Node(String),
+    /// The parent of the jobs.
+    Jobs,
+    /// The job with this number.
+    Job(u32),
+    /// Any other path.
+    Unknown(String),
+}
+
+/// A method of the public API with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    /// `Manager.Ping`: the same text back.
+    Ping(String),
+    /// `Manager.ListUnits`, or with `detailed` `Manager.ListUnitsDetailed`.
+    ListUnits {
+        /// Whether failures are reported beside the units.
+        detailed: bool,
+    },
+    /// `Manager.ListNodes`
+    ListNodes,
+    /// `Manager.GetNode`
+    GetNode(String),
+    /// `Node.StartUnit` and its kind.
+    QueueJob {
+        /// Which of the four.
+        kind: JobKind,
+        /// The unit.
+        unit: String,
+        /// systemd's job mode.
+        mode: String,
+    },
+    /// A method of a node that its agent answers: one of `bus::relay`.
+    Relay {
+        /// Its name.
+        method: String,
+        /// Its arguments, of the right signature.
+        arguments: Body,
+    },
+    /// `Job.Cancel`
+    CancelJob,
+    /// `Properties.Get`
+    GetProperty {
+        /// Interface of the property.
+        interface: String,
+        /// Its name.
+        property: String,
+    },
+    /// `Properties.GetAll`
+    GetAllProperties(String),
+    /// `Introspectable.Introspect`
+    Introspect,
+    /// `Peer.Ping`
+    PeerPing,
+    /// A call that the object's interfaces do not offer, or with wrong arguments: the error that
+    /// the caller gets if the object exists.
+    Refused(CallError),
+}
+
+/// The four requests that become jobs of systemd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobKind {
+    /// `StartUnit`
+    Start,
+    /// `StopUnit`
+    Stop,
+    /// `RestartUnit`
+    Restart,
+    /// `ReloadUnit`
+    Reload,
+}
+
+impl JobKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Start, Self::Stop, Self::Restart, Self::Reload];
+
+    /// The method that asks for it, on a node as on an agent.
+    #[must_use]
+    pub const fn method(self) -> &'static str {
+        match self {
+            Self::Start => "StartUnit",
+            Self::Stop => "StopUnit",
+            Self::Restart => "RestartUnit",
+            Self::Reload => "ReloadUnit",
+        }
+    }
+
+    /// The word of the property `JobType`.
+    #[must_use]
+    pub const fn job_type(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+        }
+    }
+}
+
+/// Who stands behind a bus name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// User of the process.
+    pub uid: u32,
+    /// The process.
+    pub pid: u32,
+}
+
+/// A message of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromPeer {
+    /// `internal.Manager.Register`
+    Register {
+        /// The agent's number of the call.
+        serial: u32,
+        /// The name that the agent claims.
+        name: String,
+    },
+    /// `Peer.Ping`
+    Ping {
+        /// The agent's number of the call.
+        serial: u32,
+    },
+    /// A call of anything else.
+    UnknownCall {
+        /// The agent's number of the call.
+        serial: u32,
+        /// What the agent gets for it.
+        error: CallError,
+    },
+    /// The answer to one of our calls.
+    Return {
+        /// Our number of the call.
+        reply_serial: u32,
+        /// The answer.
+        body: Body,
+    },
+    /// The refusal of one of our calls.
+    Error {
+        /// Our number of the call.
+        reply_serial: u32,
+        /// The refusal.
+        error: CallError,
+    },
+    /// `internal.Agent.JobDone`
+    JobDone {
+        /// The job.
+        id: u32,
+        /// systemd's word for how it ended.
+        result: String,
+    },
+    /// `internal.Agent.JobStateChanged`
+    JobStateChanged {
+        /// The job.
+        id: u32,
+        /// systemd's word for its state.
+        state: String,
+    },
+    /// `internal.Agent.Heartbeat`
+    Heartbeat,
+    /// A signal that we do not know, or an answer nobody waits for: it shows that the peer lives.
+    Other,
+}
+
+/// A message to an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToPeer {
+    /// A call of `internal.Agent`.
+    Call {
+        /// Its method.
+        method: String,
+        /// Its arguments.
+        arguments: Body,
+    },
+    /// `Peer.Ping`
+    Ping,
+    /// The answer to a call of the agent.
+    Return {
+        /// The agent's number of the call.
+        reply_serial: u32,
+    },
+    /// The refusal of a call of the agent.
+    Error {
+        /// The agent's number of the call.
+        reply_serial: u32,
+        /// The refusal.
+        error: CallError,
+    },
+}
+
+/// Everything that can happen to a manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The process runs and listens. Always the first event.
+    Started {
+        /// High-water mark of the job ids of earlier runs; 0 when there is none.
+        last_job_id: u32,
+    },
+    /// We have our name on the bus.
+    BusAttached,
+    /// The bus could not be reached, or went away: its clients and their calls are gone.
+    BusLost {
+        /// For the log.
+        reason: String,
+    },
+    /// The bus does not give us our name: another program owns it, or the policy forbids it.
+    BusNameRefused {
+        /// For the log.
+        reason: String,
+    },
+    /// More (or again less) waits to be sent to the bus than a new call should add to.
+    BusCongested(bool),
+    /// A client called a method.
+    Call {
+        /// Who, and which of its calls.
+        call: Call,
+        /// The object.
+        object: Object,
+        /// The method.
+        method: Method,
+    },
+    /// The answer to [`Action::LookUpClient`].
+    ClientKnown {
+        /// The name that was looked up.
+        client: String,
+        /// `None` when it left the bus before.
+        credentials: Option<Credentials>,
+    },
+    /// A connection was accepted.
+    PeerConnected {
+        /// Its number.
+        peer: PeerId,
+        /// IP address of the other end, empty for a Unix socket.
+        address: String,
+        /// Our file descriptor, for the log.
+        fd: i32,
+    },
+    /// An agent, or who connected as one, sent a message.
+    PeerMessage {
+        /// The connection.
+        peer: PeerId,
+        /// The message.
+        message: FromPeer,
+    },
+    /// A connection ended.
+    PeerLost {
+        /// The connection.
+        peer: PeerId,
+        /// For the log.
+        reason: String,
+    },
+    /// A connection could not be accepted for lack of descriptors or memory.
+    AcceptFailed {
+        /// For the log.
+        reason: String,
+    },
+    /// The time that `next_deadline` named has come.
+    Deadline,
+    /// The process was asked to stop.
+    Stop,
+}
+
+/// Everything that a manager can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Answer a client.
+    Reply {
+        /// The call.
+        call: Call,
+        /// The answer.
+        body: Body,
+    },
+    /// Refuse a client's call.
+    ReplyError {
+        /// The call.
+        call: Call,
+        /// The refusal.
+        error: CallError,
+    },
+    /// Answer `Introspect`.
+    ReplyIntrospection {
+        /// The call.
+        call: Call,
+        /// The object.
+        object: Object,
+        /// Last elements of the paths of the objects below it.
+        children: Vec<String>,
+    },
+    /// Send a signal to the bus.
+    Emit(Signal),
+    /// Ask the bus who stands behind a name.
+    LookUpClient(String),
+    /// Connect to the bus and take our name there.
+    AttachBus,
+    /// Send a message to an agent.
+    Send {
+        /// The connection.
+        peer: PeerId,
+        /// Our number of the message.
+        serial: u32,
+        /// The message.
+        message: ToPeer,
+    },
+    /// The peer has registered and may send messages of full size.
+    Admit(PeerId),
+    /// Close a connection after what was sent to it.
+    Close(PeerId),
+    /// Keep this high-water mark of the job ids for the next run.
+    KeepJobIds(u32),
+    /// The process is up.
+    Ready,
+    /// What `systemctl status` shows.
+    Status(String),
+    /// The loop turns: tell systemd's watchdog.
+    Watchdog,
+    /// Write a line to the log.
+    Log(Level, String),
+    /// End the process.
+    Exit {
+        /// Its exit status.
+        status: u8,
+    },
+}
+
+/// Signals of the public API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Signal {
+    /// `Manager.JobNew`
+    JobNew {
+        /// The job.
+        id: u32,
+    },
+    /// `Manager.JobRemoved`
+    JobRemoved {
+        /// The job.
+        id: u32,
+        /// Its node.
+        node: String,
+        /// Its unit.
+        unit: String,
+        /// systemd's word for how it ended, or `node-lost`.
+        result: String,
+    },
+    /// `Manager.NodeConnectionStateChanged`
+    NodeConnectionStateChanged {
+        /// The node.
+        node: String,
+        /// `online` or `offline`.
+        state: String,
+    },
+    /// `Properties.PropertiesChanged`
+    PropertiesChanged {
+        /// The object.
+        object: Object,
+        /// Names and values of the properties that changed.
+        changed: Vec<(String, Value)>,
+    },
+}

@@ -1,0 +1,175 @@
+//! `ListUnits`: asks every node that is online at once, and answers when the last one has.
+//!
+//! A node that fails does not spoil the answers of the others; `ListUnitsDetailed` names it.
+
+use super::{
+    State,
+    event::{Action, Call},
+    requests::{Purpose, expect_signature, reply, reply_error, too_large},
+};
+use crate::{
+    bus::{
+        Body, CallError,
+        marshal::{Endian, Malformed, Reader, Writer},
+    },
+    core::Now,
+    limits,
+};
+
+/// A unit as systemd lists it (`ListUnits` in org.freedesktop.systemd1(5)).
+const UNIT: &[u8] = b"(ssssssouso)";
+
+/// One list that is being gathered.
+#[derive(Debug)]
+pub(super) struct Listing {
+    call: Call,
+    detailed: bool,
+    /// Answers by index of the node, which is the order of the configuration.
+    answers: std::collections::BTreeMap<usize, Result<Body, CallError>>,
+    waiting_for: usize,
+    bytes: usize,
+}
+
+impl State {
+    pub(super) fn list_units(
+        &mut self,
+        now: Now,
+        call: Call,
+        detailed: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let online: Vec<_> = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, node)| Some((index, node.peer?)))
+            .collect();
+        let id = self.next_listing;
+        self.next_listing += 1;
+        let listing = Listing {
+            call,
+            detailed,
+            answers: std::collections::BTreeMap::new(),
+            waiting_for: online.len(),
+            bytes: 0,
+        };
+        self.listings.insert(id, listing);
+        for (node, peer) in online {
+            let purpose = Purpose::List { listing: id, node };
+            self.request(now, peer, ("ListUnits", Body::default()), purpose, actions);
+        }
+        self.finish_listing(id, actions);
+    }
+
+    /// One node has answered, or can not.
+    pub(super) fn listed(
+        &mut self,
+        id: u64,
+        node: usize,
+        answer: Result<Body, CallError>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(listing) = self.listings.get_mut(&id) else {
+            return;
+        };
+        let answer = answer.and_then(|body| expect_signature("ListUnits", body));
+        listing.bytes += answer.as_ref().map_or(0, |body| body.bytes.len());
+        listing.waiting_for -= 1;
+        listing.answers.insert(node, answer);
+        if listing.bytes > limits::MAX_BUS_BODY {
+            let bytes = listing.bytes;
+            if let Some(listing) = self.listings.remove(&id) {
+                reply_error(listing.call, too_large(bytes), actions);
+            }
+            return;
+        }
+        self.finish_listing(id, actions);
+    }
+
+    fn finish_listing(&mut self, id: u64, actions: &mut Vec<Action>) {
+        if self
+            .listings
+            .get(&id)
+            .is_some_and(|listing| listing.waiting_for == 0)
+            && let Some(listing) = self.listings.remove(&id)
+        {
+            let body = self.compose(&listing);
+            reply(listing.call, body, actions);
+        }
+    }
+
+    /// `a(sssssssouso)`, each unit after the name of its node; with details also `a(sss)`.
+    fn compose(&self, listing: &Listing) -> Body {
+        let names = |index: usize| self.nodes[index].name.as_str();
+        let mut failures = Vec::new();
+        let room = listing.bytes + listing.bytes / 4;
+        let mut writer = Writer::with_order(Endian::Little, room);
+        writer.array(8, |units| {
+            for (&index, answer) in &listing.answers {
+                let appended = match answer {
+                    Ok(body) => append_units(units, names(index), body).map_err(|malformed| {
+                        CallError::new(crate::bus::error_name::FAILED, malformed.to_string())
+                    }),
+                    Err(error) => Err(error.clone()),
+                };
+                if let Err(error) = appended {
+                    failures.push((names(index), error.name.to_string(), error.message));
+                }
+            }
+        });
+        if !listing.detailed {
+            let bytes = writer.into_bytes();
+            return Body {
+                signature: "a(sssssssouso)".into(),
+                endian: Endian::Little,
+                bytes,
+            };
+        }
+        crate::bus::body::Marshal::write(&failures, &mut writer);
+        let bytes = writer.into_bytes();
+        Body {
+            signature: "a(sssssssouso)a(sss)".into(),
+            endian: Endian::Little,
+            bytes,
+        }
+    }
+}
+
+/// Appends the units of one node. All fields of a unit are aligned to 4 bytes or less, and a
+/// struct starts at a multiple of 8, so its bytes stay valid after any multiple of 4.
+fn append_units(units: &mut Writer, node: &str, body: &Body) -> Result<(), Malformed> {
+    if body.endian == Endian::Big {
+        return append_units_of_other_order(units, node, body);
+    }
+    let mut elements = body.reader().array(8)?;
+    while !elements.is_at_end() {
+        elements.align(8)?;
+        let start = elements.clone();
+        elements.skip(UNIT)?;
+        units.align(8);
+        units.str(node);
+        units.raw(4, elements.since(&start));
+    }
+    Ok(())
+}
+
+fn append_units_of_other_order(
+    units: &mut Writer,
+    node: &str,
+    body: &Body,
+) -> Result<(), Malformed> {
+    let mut elements: Reader<'_> = body.reader().array(8)?;
+    while !elements.is_at_end() {
+        elements.align(8)?;
+        units.align(8);
+        units.str(node);
+        for _ in 0..6 {
+            units.str(elements.str()?);
+        }
+        units.str(elements.path()?);
+        units.u32(elements.u32()?);
+        units.str(elements.str()?);
+        units.str(elements.path()?);
+    }
+    Ok(())
+}

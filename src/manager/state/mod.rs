@@ -1,0 +1,337 @@
+//! What the manager knows and decides: plain data and synchronous code.
+//!
+//! No socket, no clock, no randomness, no task, nothing that iterates in an undefined order. The
+//! contract is [`State::handle`] and [`State::next_deadline`]; what can come in and go out is
+//! listed in [`event`]. The same events with the same readings of the clocks give the same
+//! actions, byte for byte.
+//!
+//! - [`event`]: events, actions and the types they are made of
+//! - `calls`: what each method of the public API does
+//! - `peers`: connections of agents, their registration, their loss, whether they live
+//! - `requests`: calls to agents that wait for an answer, each with a deadline
+//! - `jobs`: the life of a job
+//! - `listing`: the units of all nodes in one answer
+//! - `objects`: which objects exist, what is below them, their properties
+//! - `clients`: who stands behind a caller's name, for the log
+
+mod calls;
+mod clients;
+pub mod event;
+mod jobs;
+mod listing;
+mod objects;
+mod peers;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    core::{Instant, Level, Now},
+    limits,
+};
+
+use self::{
+    clients::Clients,
+    event::{Action, Event, PeerId, Signal},
+    jobs::Jobs,
+    listing::Listing,
+    peers::Peer,
+    requests::Deadline,
+};
+
+/// What the configuration decides about a manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Names of the nodes that may register, in the order of the configuration.
+    pub nodes: Vec<String>,
+    /// A node that was silent this long is offline; zero switches the check off.
+    pub silence_limit: Duration,
+}
+
+/// Every deadline that a manager has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The periodic tick: watchdog, liveness of the nodes, connections that do not register.
+    Tick,
+    /// The oldest request to an agent must have been answered.
+    Request,
+    /// The next attempt to reach the bus.
+    AttachBus,
+}
+
+/// A node of the configuration.
+#[derive(Debug)]
+struct Node {
+    name: String,
+    /// The connection of its agent, while it is online.
+    peer: Option<PeerId>,
+    /// When the last message came, microseconds since 1970; 0 for never.
+    last_seen_us: u64,
+    /// The same moment on the monotonic clock.
+    last_seen_monotonic: Instant,
+    /// Its jobs that have not ended.
+    jobs: usize,
+}
+
+impl Node {
+    const fn status(&self) -> &'static str {
+        if self.peer.is_some() {
+            "online"
+        } else {
+            "offline"
+        }
+    }
+}
+
+/// Where we stand with the bus.
+#[derive(Debug, PartialEq, Eq)]
+enum Bus {
+    /// An attempt is under way.
+    Attaching,
+    /// We have our name.
+    Attached,
+    /// The next attempt comes at this time.
+    Waiting(Instant),
+}
+
+/// The manager.
+#[derive(Debug)]
+pub struct State {
+    settings: Settings,
+    /// In the order of the configuration, which is also the order of every answer and signal.
+    nodes: Vec<Node>,
+    node_index: BTreeMap<String, usize>,
+    peers: BTreeMap<PeerId, Peer>,
+    /// Connections that have not registered, the oldest first.
+    unregistered: VecDeque<PeerId>,
+    /// Deadlines of requests to agents, the next one first.
+    deadlines: BTreeSet<Deadline>,
+    jobs: Jobs,
+    listings: BTreeMap<u64, Listing>,
+    next_listing: u64,
+    clients: Clients,
+    bus: Bus,
+    bus_attempts: u32,
+    bus_congested: bool,
+    ready: bool,
+    next_tick: Instant,
+    /// Boot time minus monotonic time: it grows when the machine sleeps.
+    slept: Duration,
+}
+
+impl State {
+    /// A manager that has seen no event.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let nodes: Vec<Node> = settings
+            .nodes
+            .iter()
+            .map(|name| Node {
+                name: name.clone(),
+                peer: None,
+                last_seen_us: 0,
+                last_seen_monotonic: Instant::default(),
+                jobs: 0,
+            })
+            .collect();
+        let node_index = nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| (node.name.clone(), index))
+            .collect();
+        Self {
+            settings,
+            nodes,
+            node_index,
+            peers: BTreeMap::new(),
+            unregistered: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            jobs: Jobs::default(),
+            listings: BTreeMap::new(),
+            next_listing: 0,
+            clients: Clients::default(),
+            bus: Bus::Attaching,
+            bus_attempts: 0,
+            bus_congested: false,
+            ready: false,
+            next_tick: Instant::default(),
+            slept: Duration::ZERO,
+        }
+    }
+
+    /// Takes one event and appends what is to be done about it, in order.
+    pub fn handle(&mut self, now: Now, event: Event, actions: &mut Vec<Action>) {
+        self.notice_sleep(now);
+        match event {
+            Event::Started { last_job_id } => self.start(now, last_job_id, actions),
+            Event::BusAttached => self.bus_attached(actions),
+            Event::BusLost { reason } => self.bus_lost(now, &reason, actions),
+            Event::BusNameRefused { reason } => Self::bus_name_refused(&reason, actions),
+            Event::BusCongested(congested) => self.bus_congested = congested,
+            Event::Call {
+                call,
+                object,
+                method,
+            } => {
+                self.call(now, call, &object, method, actions);
+            }
+            Event::ClientKnown {
+                client,
+                credentials,
+            } => {
+                self.clients.known(&client, credentials, actions);
+            }
+            Event::PeerConnected { peer, address, fd } => {
+                self.peer_connected(now, peer, address, fd, actions);
+            }
+            Event::PeerMessage { peer, message } => self.peer_message(now, peer, message, actions),
+            Event::PeerLost { peer, reason } => self.peer_lost(peer, &reason, actions),
+            Event::AcceptFailed { reason } => self.accept_failed(&reason, actions),
+            Event::Deadline => self.deadline(now, actions),
+            Event::Stop => self.stop(actions),
+        }
+    }
+
+    /// When the next [`Event::Deadline`] is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        [Timer::Tick, Timer::Request, Timer::AttachBus]
+            .into_iter()
+            .filter_map(|timer| self.timer(timer))
+            .min()
+    }
+
+    fn timer(&self, timer: Timer) -> Option<Instant> {
+        match timer {
+            Timer::Tick => Some(self.next_tick),
+            Timer::Request => self.deadlines.first().map(|deadline| deadline.at),
+            Timer::AttachBus => match self.bus {
+                Bus::Waiting(until) => Some(until),
+                Bus::Attaching | Bus::Attached => None,
+            },
+        }
+    }
+
+    fn start(&mut self, now: Now, last_job_id: u32, actions: &mut Vec<Action>) {
+        self.jobs.start_after(last_job_id);
+        self.next_tick = now.monotonic + limits::TICK;
+        self.slept = now.boottime.since(now.monotonic);
+        if self.nodes.is_empty() {
+            log(
+                actions,
+                Level::Warn,
+                "No nodes are allowed: AllowedNodeNames= is empty",
+            );
+        }
+        actions.push(Action::AttachBus);
+    }
+
+    fn deadline(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if self
+            .timer(Timer::AttachBus)
+            .is_some_and(|at| at <= now.monotonic)
+        {
+            self.bus = Bus::Attaching;
+            actions.push(Action::AttachBus);
+        }
+        self.expire_requests(now, actions);
+        if self.next_tick <= now.monotonic {
+            self.next_tick = now.monotonic + limits::TICK;
+            actions.push(Action::Watchdog);
+            self.check_peers(now, actions);
+        }
+    }
+
+    /// After the machine slept, every peer gets one full threshold to be heard again.
+    fn notice_sleep(&mut self, now: Now) {
+        let slept = now.boottime.since(now.monotonic);
+        if slept > self.slept + limits::TICK {
+            self.peers
+                .values_mut()
+                .for_each(|peer| peer.heard_at = now.monotonic);
+        }
+        self.slept = slept;
+    }
+
+    fn bus_attached(&mut self, actions: &mut Vec<Action>) {
+        self.bus = Bus::Attached;
+        self.bus_attempts = 0;
+        log(
+            actions,
+            Level::Info,
+            "Acquired the bus name org.containers.hirte",
+        );
+        self.become_ready(actions);
+    }
+
+    fn bus_lost(&mut self, now: Now, reason: &str, actions: &mut Vec<Action>) {
+        if self.bus == Bus::Attached || self.bus_attempts == 0 {
+            log(
+                actions,
+                Level::Warn,
+                format!("No connection to the bus: {reason}; trying again"),
+            );
+        }
+        let wait = retry_delay(self.bus_attempts);
+        self.bus_attempts = self.bus_attempts.saturating_add(1);
+        self.bus = Bus::Waiting(now.monotonic + wait);
+        self.bus_congested = false;
+        self.clients.forget_all(actions);
+        self.forget_callers();
+        self.become_ready(actions);
+    }
+
+    fn bus_name_refused(reason: &str, actions: &mut Vec<Action>) {
+        let text = format!("Failed to acquire the bus name org.containers.hirte: {reason}");
+        log(actions, Level::Error, text);
+        actions.push(Action::Exit { status: 1 });
+    }
+
+    /// The process counts as started once the first attempt at the bus has ended either way: a
+    /// boot must not wait for a bus that is not there.
+    fn become_ready(&mut self, actions: &mut Vec<Action>) {
+        if !self.ready {
+            self.ready = true;
+            actions.push(Action::Ready);
+            self.show_status(actions);
+        }
+    }
+
+    fn show_status(&self, actions: &mut Vec<Action>) {
+        let online = self.nodes.iter().filter(|node| node.peer.is_some()).count();
+        actions.push(Action::Status(format!(
+            "{online} of {} nodes online",
+            self.nodes.len()
+        )));
+    }
+
+    /// The jobs of a manager that stops end for its clients too.
+    fn stop(&mut self, actions: &mut Vec<Action>) {
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            actions.push(Action::Close(peer));
+            self.forget_peer(peer, "the manager stops", actions);
+        }
+        actions.push(Action::Exit { status: 0 });
+    }
+}
+
+/// How long to wait before the attempt after `attempts` failed ones: 0, 0.1, 0.2, 0.4 … seconds.
+fn retry_delay(attempts: u32) -> Duration {
+    match attempts {
+        0 => Duration::ZERO,
+        n => (limits::RETRY_FIRST * 2_u32.saturating_pow(n - 1)).min(limits::BUS_RETRY_LAST),
+    }
+}
+
+fn log(actions: &mut Vec<Action>, level: Level, text: impl Into<String>) {
+    actions.push(Action::Log(level, text.into()));
+}
+
+fn emit(actions: &mut Vec<Action>, signal: Signal) {
+    actions.push(Action::Emit(signal));
+}

@@ -1,0 +1,171 @@
+//! Which objects exist, what is below them, and their properties.
+
+use super::{State, event::Object};
+use crate::bus::{CallError, Value, body::Entry, error_name, names};
+
+impl Object {
+    /// The path of the object.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match self {
+            Self::Above(path) | Self::Unknown(path) => path.clone(),
+            Self::Manager => names::MANAGER_PATH.to_owned(),
+            Self::Nodes => names::NODE_PARENT_PATH.to_owned(),
+            Self::Node(name) => names::node_path(name),
+            Self::Jobs => names::JOB_PARENT_PATH.to_owned(),
+            Self::Job(id) => names::job_path(*id),
+        }
+    }
+
+    /// The object that a path names.
+    #[must_use]
+    pub fn at(path: &str) -> Self {
+        let below = |parent: &str| path.strip_prefix(parent)?.strip_prefix('/');
+        if path == names::MANAGER_PATH {
+            Self::Manager
+        } else if path == names::NODE_PARENT_PATH {
+            Self::Nodes
+        } else if path == names::JOB_PARENT_PATH {
+            Self::Jobs
+        } else if let Some(label) = below(names::NODE_PARENT_PATH) {
+            names::unescape_label(label).map_or_else(|| Self::Unknown(path.to_owned()), Self::Node)
+        } else if let Some(id) = below(names::JOB_PARENT_PATH) {
+            // Only the form that we write: "+1" and "01" parse as numbers too.
+            let id = id
+                .parse()
+                .ok()
+                .filter(|number: &u32| number.to_string() == id);
+            id.map_or_else(|| Self::Unknown(path.to_owned()), Self::Job)
+        } else if path == "/" || names::MANAGER_PATH.starts_with(&format!("{path}/")) {
+            Self::Above(path.to_owned())
+        } else {
+            Self::Unknown(path.to_owned())
+        }
+    }
+
+    /// The one interface of ours that the object has.
+    #[must_use]
+    pub const fn interface(&self) -> Option<&'static str> {
+        match self {
+            Self::Manager => Some(names::MANAGER_INTERFACE),
+            Self::Node(_) => Some(names::NODE_INTERFACE),
+            Self::Job(_) => Some(names::JOB_INTERFACE),
+            Self::Above(_) | Self::Nodes | Self::Jobs | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn exists(&self, object: &Object) -> bool {
+        match object {
+            Object::Above(_) | Object::Manager | Object::Nodes | Object::Jobs => true,
+            Object::Node(name) => self.node_index.contains_key(name),
+            Object::Job(id) => self.jobs.announced(*id).is_some(),
+            Object::Unknown(_) => false,
+        }
+    }
+
+    /// Last elements of the paths of the objects right below.
+    pub(super) fn children(&self, object: &Object) -> Vec<String> {
+        match object {
+            Object::Above(path) => {
+                let rest = names::MANAGER_PATH.strip_prefix(path.trim_end_matches('/'));
+                let next = rest.and_then(|rest| rest.split('/').nth(1));
+                next.map(str::to_owned).into_iter().collect()
+            }
+            Object::Manager => vec!["node".to_owned(), "job".to_owned()],
+            Object::Nodes => self
+                .nodes
+                .iter()
+                .map(|node| names::escape_label(&node.name))
+                .collect(),
+            Object::Jobs => self.jobs.announced_ids().map(|id| id.to_string()).collect(),
+            Object::Node(_) | Object::Job(_) | Object::Unknown(_) => Vec::new(),
+        }
+    }
+
+    /// All properties that the object has on `interface`; empty text stands for all interfaces.
+    pub(super) fn properties(
+        &self,
+        object: &Object,
+        interface: &str,
+    ) -> Result<Vec<Entry<&'static str, Value>>, CallError> {
+        if interface.is_empty() || Some(interface) == object.interface() {
+            return Ok(self.own_properties(object));
+        }
+        if is_standard(interface) {
+            return Ok(Vec::new());
+        }
+        let text = format!("Unknown interface '{interface}'.");
+        Err(CallError::new(error_name::UNKNOWN_INTERFACE, text))
+    }
+
+    pub(super) fn property(
+        &self,
+        object: &Object,
+        interface: &str,
+        property: &str,
+    ) -> Result<Value, CallError> {
+        let found = self.properties(object, interface)?;
+        let found = found.into_iter().find(|entry| entry.0 == property);
+        found.map(|entry| entry.1).ok_or_else(|| {
+            let text = format!("Unknown property '{property}'.");
+            CallError::new(error_name::UNKNOWN_PROPERTY, text)
+        })
+    }
+
+    fn own_properties(&self, object: &Object) -> Vec<Entry<&'static str, Value>> {
+        match object {
+            Object::Manager => {
+                let names = self.nodes.iter().map(|node| node.name.clone()).collect();
+                vec![Entry("Nodes", Value::Strings(names))]
+            }
+            Object::Node(name) => self
+                .node_index
+                .get(name)
+                .map_or_else(Vec::new, |&i| self.node_properties(i)),
+            Object::Job(id) => self.job_properties(*id),
+            Object::Above(_) | Object::Nodes | Object::Jobs | Object::Unknown(_) => Vec::new(),
+        }
+    }
+
+    fn node_properties(&self, index: usize) -> Vec<Entry<&'static str, Value>> {
+        let node = &self.nodes[index];
+        vec![
+            Entry("Name", Value::Str(node.name.clone())),
+            Entry("Status", Value::Str(node.status().to_owned())),
+            Entry("PeerIp", Value::Str(self.peer_ip(index).to_owned())),
+            Entry(
+                "LastSeenTimestamp",
+                Value::U64(node.last_seen_us / 1_000_000),
+            ),
+            Entry(
+                "LastSeenTimestampMonotonic",
+                Value::U64(node.last_seen_monotonic.0),
+            ),
+        ]
+    }
+
+    fn job_properties(&self, id: u32) -> Vec<Entry<&'static str, Value>> {
+        let Some(job) = self.jobs.announced(id) else {
+            return Vec::new();
+        };
+        vec![
+            Entry("Id", Value::U32(id)),
+            Entry("Node", Value::Str(self.nodes[job.node].name.clone())),
+            Entry("Unit", Value::Str(job.unit.clone())),
+            Entry("JobType", Value::Str(job.kind.job_type().to_owned())),
+            Entry("State", Value::Str(job.state.to_owned())),
+        ]
+    }
+}
+
+/// The interfaces that every object has, none of which has properties.
+fn is_standard(interface: &str) -> bool {
+    [
+        names::PEER_INTERFACE,
+        names::INTROSPECTABLE_INTERFACE,
+        names::PROPERTIES_INTERFACE,
+    ]
+    .contains(&interface)
+}

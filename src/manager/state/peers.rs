@@ -1,0 +1,402 @@
+//! Connections of agents: their registration, their messages, their loss, whether they live.
+
+use std::collections::BTreeMap;
+
+use super::{
+    State, emit,
+    event::{Action, FromPeer, Object, PeerId, Signal, ToPeer},
+    log,
+    requests::Pending,
+};
+use crate::{
+    bus::{CallError, Value, error_name},
+    core::{Instant, Level, Now},
+    limits,
+};
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    address: String,
+    fd: i32,
+    connected_at: Instant,
+    /// When its last message came; judged by the liveness check.
+    pub(super) heard_at: Instant,
+    /// Index of its node, once it has registered.
+    pub(super) node: Option<usize>,
+    /// When another connection claimed its name: it must show that it lives.
+    challenged_at: Option<Instant>,
+    /// Our number of the Ping that has no answer yet.
+    ping: Option<u32>,
+    next_serial: u32,
+    /// Calls without an answer, by our number.
+    pub(super) pending: BTreeMap<u32, Pending>,
+}
+
+impl Peer {
+    /// The number of our next message to this peer; never 0.
+    pub(super) const fn take_serial(&mut self) -> u32 {
+        let serial = self.next_serial;
+        self.next_serial = match serial.checked_add(1) {
+            Some(next) => next,
+            None => 1,
+        };
+        serial
+    }
+}
+
+impl State {
+    pub(super) fn peer_connected(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        address: String,
+        fd: i32,
+        actions: &mut Vec<Action>,
+    ) {
+        log(
+            actions,
+            Level::Debug,
+            format!("Connection from {address} on fd {fd}"),
+        );
+        if self.unregistered.len() >= limits::MAX_UNREGISTERED {
+            self.close_oldest_unregistered("too many connections that did not register", actions);
+        }
+        self.unregistered.push_back(id);
+        let peer = Peer {
+            address,
+            fd,
+            connected_at: now.monotonic,
+            heard_at: now.monotonic,
+            node: None,
+            challenged_at: None,
+            ping: None,
+            next_serial: 1,
+            pending: BTreeMap::new(),
+        };
+        self.peers.insert(id, peer);
+    }
+
+    /// Without descriptors nobody can connect: the oldest connection that did not register goes.
+    pub(super) fn accept_failed(&mut self, reason: &str, actions: &mut Vec<Action>) {
+        log(
+            actions,
+            Level::Error,
+            format!("Failed to accept a connection: {reason}"),
+        );
+        self.close_oldest_unregistered("its place is needed", actions);
+    }
+
+    fn close_oldest_unregistered(&mut self, reason: &str, actions: &mut Vec<Action>) {
+        if let Some(oldest) = self.unregistered.front().copied() {
+            self.close_peer(oldest, reason, actions);
+        }
+    }
+
+    /// Ends a connection from our side.
+    pub(super) fn close_peer(&mut self, id: PeerId, reason: &str, actions: &mut Vec<Action>) {
+        actions.push(Action::Close(id));
+        self.forget_peer(id, reason, actions);
+    }
+
+    pub(super) fn peer_lost(&mut self, id: PeerId, reason: &str, actions: &mut Vec<Action>) {
+        self.forget_peer(id, reason, actions);
+    }
+
+    /// What happens when a node is lost, or a connection that never was one: everything that
+    /// waited for it ends.
+    pub(super) fn forget_peer(&mut self, id: PeerId, reason: &str, actions: &mut Vec<Action>) {
+        let Some(peer) = self.peers.remove(&id) else {
+            return;
+        };
+        let Some(index) = peer.node else {
+            self.unregistered.retain(|other| *other != id);
+            log(
+                actions,
+                Level::Debug,
+                format!("Anonymous node disconnected: {reason}"),
+            );
+            return;
+        };
+        let node = &mut self.nodes[index];
+        node.peer = None;
+        let name = node.name.clone();
+        log(
+            actions,
+            Level::Info,
+            format!("Node '{name}' disconnected: {reason}"),
+        );
+        for pending in peer.pending {
+            self.request_lost(id, pending, &name, actions);
+        }
+        self.end_jobs_of(index, actions);
+        self.announce_node(index, actions);
+    }
+
+    pub(super) fn peer_message(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        message: FromPeer,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.heard_at = now.monotonic;
+        peer.challenged_at = None;
+        if let Some(index) = peer.node {
+            let node = &mut self.nodes[index];
+            node.last_seen_us = now.realtime_us;
+            node.last_seen_monotonic = now.monotonic;
+        }
+        match message {
+            FromPeer::Register { serial, name } => self.register(now, id, serial, &name, actions),
+            FromPeer::Ping { serial } => {
+                self.send(
+                    id,
+                    ToPeer::Return {
+                        reply_serial: serial,
+                    },
+                    actions,
+                );
+            }
+            FromPeer::UnknownCall { serial, error } => {
+                self.send(
+                    id,
+                    ToPeer::Error {
+                        reply_serial: serial,
+                        error,
+                    },
+                    actions,
+                );
+            }
+            FromPeer::Return { reply_serial, body } => {
+                self.answered(id, reply_serial, Ok(body), actions);
+            }
+            FromPeer::Error {
+                reply_serial,
+                error,
+            } => {
+                self.answered(id, reply_serial, Err(error), actions);
+            }
+            FromPeer::JobDone { id: job, result } => self.job_done(id, job, result, actions),
+            FromPeer::JobStateChanged { id: job, state } => {
+                self.job_state_changed(id, job, &state, actions);
+            }
+            FromPeer::Heartbeat | FromPeer::Other => {}
+        }
+    }
+
+    fn register(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        serial: u32,
+        name: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.may_register(now, id, name, actions) {
+            Ok(index) => self.admit(now, id, index, serial, actions),
+            Err(error) => {
+                let registered = self.peers.get(&id).is_some_and(|peer| peer.node.is_some());
+                let text = format!(
+                    "Registration of a node as '{name}' refused: {}",
+                    error.message
+                );
+                log(actions, Level::Warn, text);
+                self.send(
+                    id,
+                    ToPeer::Error {
+                        reply_serial: serial,
+                        error,
+                    },
+                    actions,
+                );
+                if !registered {
+                    self.close_peer(id, "its registration was refused", actions);
+                }
+            }
+        }
+    }
+
+    fn may_register(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        name: &str,
+        actions: &mut Vec<Action>,
+    ) -> Result<usize, CallError> {
+        if self.peers.get(&id).is_some_and(|peer| peer.node.is_some()) {
+            return Err(CallError::new(
+                error_name::ADDRESS_IN_USE,
+                "Can't register twice",
+            ));
+        }
+        let Some(&index) = self.node_index.get(name) else {
+            return Err(CallError::new(
+                error_name::SERVICE_UNKNOWN,
+                "Unexpected node name",
+            ));
+        };
+        if let Some(owner) = self.nodes[index].peer {
+            self.challenge(now, owner, actions);
+            return Err(CallError::new(
+                error_name::ADDRESS_IN_USE,
+                "The node is already connected",
+            ));
+        }
+        Ok(index)
+    }
+
+    /// Somebody else claims the name of this peer. A node that restarted comes back before its
+    /// old connection is known to be dead, so the old one has to show that it lives.
+    fn challenge(&mut self, now: Now, id: PeerId, actions: &mut Vec<Action>) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.challenged_at.get_or_insert(now.monotonic);
+            self.ping(id, actions);
+        }
+    }
+
+    /// The order is that of the C manager: state, log, signal, and then the agent's answer.
+    fn admit(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        index: usize,
+        serial: u32,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        peer.node = Some(index);
+        let (address, fd) = (peer.address.clone(), peer.fd);
+        self.unregistered.retain(|other| *other != id);
+        let node = &mut self.nodes[index];
+        node.peer = Some(id);
+        node.last_seen_us = now.realtime_us;
+        node.last_seen_monotonic = now.monotonic;
+        let name = node.name.clone();
+        let registered = format!("Registered managed node from fd {fd} as '{name}'");
+        log(actions, Level::Info, registered);
+        log(
+            actions,
+            Level::Info,
+            format!("Agent '{name}' connected from {address}"),
+        );
+        actions.push(Action::Admit(id));
+        self.announce_node(index, actions);
+        self.send(
+            id,
+            ToPeer::Return {
+                reply_serial: serial,
+            },
+            actions,
+        );
+    }
+
+    /// Tells the bus whether a node is online.
+    fn announce_node(&self, index: usize, actions: &mut Vec<Action>) {
+        let node = &self.nodes[index];
+        let changed = vec![
+            ("Status".to_owned(), Value::Str(node.status().to_owned())),
+            (
+                "PeerIp".to_owned(),
+                Value::Str(self.peer_ip(index).to_owned()),
+            ),
+        ];
+        let object = Object::Node(node.name.clone());
+        emit(actions, Signal::PropertiesChanged { object, changed });
+        let (node, state) = (node.name.clone(), node.status().to_owned());
+        emit(actions, Signal::NodeConnectionStateChanged { node, state });
+        self.show_status(actions);
+    }
+
+    /// Address of the agent of a node, empty while it is offline.
+    pub(super) fn peer_ip(&self, index: usize) -> &str {
+        self.nodes[index]
+            .peer
+            .and_then(|peer| self.peers.get(&peer))
+            .map_or("", |peer| peer.address.as_str())
+    }
+
+    pub(super) fn send(&mut self, id: PeerId, message: ToPeer, actions: &mut Vec<Action>) -> u32 {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return 0;
+        };
+        let serial = peer.take_serial();
+        actions.push(Action::Send {
+            peer: id,
+            serial,
+            message,
+        });
+        serial
+    }
+
+    fn ping(&mut self, id: PeerId, actions: &mut Vec<Action>) {
+        if self.peers.get(&id).is_some_and(|peer| peer.ping.is_none()) {
+            let serial = self.send(id, ToPeer::Ping, actions);
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.ping = Some(serial);
+            }
+        }
+    }
+
+    /// Whether `serial` was the number of our Ping to this peer, which is then answered.
+    pub(super) fn is_pong(&mut self, id: PeerId, serial: u32) -> bool {
+        let peer = self.peers.get_mut(&id);
+        peer.is_some_and(|peer| peer.ping.take_if(|ping| *ping == serial).is_some())
+    }
+
+    /// The part of the tick that looks at every connection.
+    pub(super) fn check_peers(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let mut late = Vec::new();
+        let mut silent = Vec::new();
+        let mut quiet = Vec::new();
+        for (&id, peer) in &self.peers {
+            let silence = now.monotonic.since(peer.heard_at);
+            if peer.node.is_none() {
+                if now.monotonic.since(peer.connected_at) >= limits::REGISTRATION {
+                    late.push(id);
+                }
+            } else if self.is_lost(now, peer) {
+                silent.push((id, silence));
+            } else if silence >= limits::PING_AFTER {
+                quiet.push(id);
+            }
+        }
+        for id in late {
+            self.close_peer(id, "it did not register in time", actions);
+        }
+        for (id, silence) in silent {
+            self.close_silent(id, silence.as_millis(), actions);
+        }
+        for id in quiet {
+            self.ping(id, actions);
+        }
+    }
+
+    /// Judged a tick early, so that the limit holds although it is looked at only once a tick.
+    fn is_lost(&self, now: Now, peer: &Peer) -> bool {
+        let limit = self.settings.silence_limit;
+        let silence = now.monotonic.since(peer.heard_at);
+        let challenged = peer.challenged_at.is_some_and(|at| {
+            now.monotonic.since(at) >= limits::PING_AFTER && silence >= limits::PING_AFTER
+        });
+        challenged || (!limit.is_zero() && silence + limits::TICK > limit)
+    }
+
+    fn close_silent(&mut self, id: PeerId, silence_ms: u128, actions: &mut Vec<Action>) {
+        let node = self.peers.get(&id).and_then(|peer| peer.node);
+        if let Some(index) = node {
+            let name = &self.nodes[index].name;
+            let text = format!(
+                "Did not receive heartbeat from node '{name}' since '{silence_ms}'ms. \
+                 Disconnecting it..."
+            );
+            log(actions, Level::Warn, text);
+        }
+        self.close_peer(id, "it was silent for too long", actions);
+    }
+}

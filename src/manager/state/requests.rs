@@ -1,0 +1,258 @@
+//! Calls to agents that wait for an answer. Each ends exactly once: answered, refused, too late,
+//! or lost with its node.
+
+use super::{
+    State,
+    event::{Action, Call, PeerId, ToPeer},
+    log,
+};
+use crate::{
+    bus::{Body, CallError, error_name, relay},
+    core::{Instant, Level, Now},
+    limits,
+};
+
+/// A call without an answer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) method: String,
+    pub(super) purpose: Purpose,
+    deadline: Instant,
+}
+
+/// What an answer is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// A client waits for it.
+    Relay(Call),
+    /// One node's part of a list of the units of all nodes.
+    List {
+        /// The list.
+        listing: u64,
+        /// Index of the node.
+        node: usize,
+    },
+    /// It tells whether systemd accepted the job.
+    Job(u32),
+    /// It tells whether the agent could cancel the job; a client waits for that.
+    CancelJob(Call),
+    /// Nobody waits any more; should the job have been accepted after all, it is cancelled.
+    LateJob(u32),
+    /// Nobody waits.
+    Nobody,
+}
+
+/// When a call must have been answered; ordered by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    peer: PeerId,
+    serial: u32,
+}
+
+impl State {
+    /// Calls `method` of the agent `peer`; `purpose` tells what becomes of the answer.
+    pub(super) fn request(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        (method, arguments): (&str, Body),
+        purpose: Purpose,
+        actions: &mut Vec<Action>,
+    ) {
+        let waiting = self.peers.get(&peer).map_or(0, |peer| peer.pending.len());
+        if waiting >= limits::MAX_REQUESTS_PER_NODE {
+            let text = format!("The node has {waiting} requests to answer, the most allowed");
+            self.fail(
+                purpose,
+                CallError::new(error_name::LIMITS_EXCEEDED, text),
+                actions,
+            );
+            return;
+        }
+        let message = ToPeer::Call {
+            method: method.to_owned(),
+            arguments,
+        };
+        let serial = self.send(peer, message, actions);
+        let at = now.monotonic + limits::REQUEST;
+        if let Some(state) = self.peers.get_mut(&peer) {
+            let pending = Pending {
+                method: method.to_owned(),
+                purpose,
+                deadline: at,
+            };
+            state.pending.insert(serial, pending);
+            self.deadlines.insert(Deadline { at, peer, serial });
+        }
+    }
+
+    /// An answer to one of our calls.
+    pub(super) fn answered(
+        &mut self,
+        id: PeerId,
+        serial: u32,
+        answer: Result<Body, CallError>,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.is_pong(id, serial) {
+            return;
+        }
+        let pending = self
+            .peers
+            .get_mut(&id)
+            .and_then(|peer| peer.pending.remove(&serial));
+        let Some(Pending {
+            method,
+            purpose,
+            deadline: at,
+        }) = pending
+        else {
+            return;
+        };
+        self.deadlines.remove(&Deadline {
+            at,
+            peer: id,
+            serial,
+        });
+        match purpose {
+            Purpose::Relay(call) => self.finish_relay(call, &method, answer, actions),
+            Purpose::List { listing, node } => self.listed(listing, node, answer, actions),
+            Purpose::Job(job) => self.job_accepted(job, answer.map(drop), actions),
+            Purpose::CancelJob(call) => self.cancel_answered(call, answer.map(drop), actions),
+            Purpose::LateJob(job) => self.late_acceptance(id, job, &answer.map(drop), actions),
+            Purpose::Nobody => {}
+        }
+    }
+
+    fn finish_relay(
+        &mut self,
+        call: Call,
+        method: &str,
+        answer: Result<Body, CallError>,
+        actions: &mut Vec<Action>,
+    ) {
+        match answer.and_then(|body| expect_signature(method, body)) {
+            Ok(body) => reply(call, body, actions),
+            Err(error) => reply_error(call, error, actions),
+        }
+    }
+
+    /// The node is gone, and with it the answer.
+    pub(super) fn request_lost(
+        &mut self,
+        peer: PeerId,
+        (serial, pending): (u32, Pending),
+        node: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        self.deadlines.remove(&Deadline {
+            at: pending.deadline,
+            peer,
+            serial,
+        });
+        let error = CallError::new(
+            error_name::OFFLINE,
+            format!("Node '{node}' was lost before it answered"),
+        );
+        self.fail(pending.purpose, error, actions);
+    }
+
+    fn fail(&mut self, purpose: Purpose, error: CallError, actions: &mut Vec<Action>) {
+        match purpose {
+            Purpose::Relay(call) | Purpose::CancelJob(call) => reply_error(call, error, actions),
+            Purpose::List { listing, node } => self.listed(listing, node, Err(error), actions),
+            Purpose::Job(job) => self.job_accepted(job, Err(error), actions),
+            Purpose::LateJob(_) | Purpose::Nobody => {}
+        }
+    }
+
+    /// Ends every call whose time is over. Its entry stays until the answer or the loss of the
+    /// node, because a job that is accepted late must be cancelled.
+    pub(super) fn expire_requests(&mut self, now: Now, actions: &mut Vec<Action>) {
+        while let Some(deadline) = self.deadlines.first().copied() {
+            if deadline.at > now.monotonic {
+                break;
+            }
+            self.deadlines.pop_first();
+            self.expire(deadline, actions);
+        }
+    }
+
+    fn expire(&mut self, deadline: Deadline, actions: &mut Vec<Action>) {
+        let Some(peer) = self.peers.get_mut(&deadline.peer) else {
+            return;
+        };
+        let Some(pending) = peer.pending.get_mut(&deadline.serial) else {
+            return;
+        };
+        let late = match pending.purpose {
+            Purpose::Job(job) => Purpose::LateJob(job),
+            _ => Purpose::Nobody,
+        };
+        let purpose = std::mem::replace(&mut pending.purpose, late);
+        let method = pending.method.clone();
+        let node = peer
+            .node
+            .map_or("", |index| self.nodes[index].name.as_str());
+        let text = format!(
+            "Node '{node}' did not answer {method} within {} s",
+            limits::REQUEST.as_secs()
+        );
+        log(actions, Level::Warn, text.clone());
+        self.fail(purpose, CallError::new(error_name::TIMEOUT, text), actions);
+    }
+
+    /// The bus went away with all its clients: what they asked for goes on, and nobody hears of it.
+    pub(super) fn forget_callers(&mut self) {
+        for peer in self.peers.values_mut() {
+            for pending in peer.pending.values_mut() {
+                if matches!(pending.purpose, Purpose::Relay(_) | Purpose::CancelJob(_)) {
+                    pending.purpose = Purpose::Nobody;
+                }
+            }
+        }
+        self.jobs.forget_callers();
+        self.listings.clear();
+    }
+}
+
+/// An agent's answer must be what the method promises to clients.
+pub(super) fn expect_signature(method: &str, body: Body) -> Result<Body, CallError> {
+    let expected = relay::relay_method(method).map_or("", |method| method.result);
+    if body.signature == expected {
+        return Ok(body);
+    }
+    Err(CallError::new(
+        error_name::FAILED,
+        format!(
+            "The agent answered {method} with values of type '{}', expected '{expected}'",
+            body.signature
+        ),
+    ))
+}
+
+/// Answers a client, or tells it that the answer is larger than a bus carries.
+pub(super) fn reply(call: Call, body: Body, actions: &mut Vec<Action>) {
+    if body.bytes.len() > limits::MAX_BUS_BODY {
+        reply_error(call, too_large(body.bytes.len()), actions);
+    } else if call.expects_reply {
+        actions.push(Action::Reply { call, body });
+    }
+}
+
+pub(super) fn too_large(bytes: usize) -> CallError {
+    CallError::new(
+        error_name::LIMITS_EXCEEDED,
+        format!(
+            "The answer would have at least {bytes} bytes; a message to the bus may have {}",
+            limits::MAX_BUS_BODY
+        ),
+    )
+}
+
+pub(super) fn reply_error(call: Call, error: CallError, actions: &mut Vec<Action>) {
+    if call.expects_reply {
+        actions.push(Action::ReplyError { call, error });
+    }
+}
