@@ -48,8 +48,26 @@ pub const LOUD_RETRIES: u32 = 10;
 /// How often attempts that keep failing are logged.
 pub const QUIET_RETRY_LOG: Duration = Duration::from_secs(60);
 
+/// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
+/// and the next attempt is due.
+pub const CONNECT: Duration = Duration::from_secs(2);
+/// Sent data that nobody acknowledged for this long means that the peer is gone. Less than the time
+/// after which a silent node is offline, so that the cause is known by then.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause of the listener after an error of this machine, such as no free descriptors, so that it
+/// neither spins nor stops.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 // Bytes
 
+/// Longest line of a handshake. The longest in use, `AUTH ANONYMOUS` with a trace, is below 100
+/// bytes.
+pub const MAX_HANDSHAKE_LINE: usize = 256;
+/// Longest handshake of one side. The longest in use has four lines.
+pub const MAX_HANDSHAKE: usize = 1 << 10;
+/// Most bytes that are read of one connection before others have their turn, and the size of the
+/// one buffer that all connections share.
+pub const READ_BUFFER: usize = 64 << 10;
 /// Largest message to or from an agent or systemd: as large as the largest to a bus, because that
 /// is where answers go.
 pub const MAX_MESSAGE: usize = 16 << 20;
@@ -62,6 +80,8 @@ pub const MAX_UNREGISTERED_MESSAGE: usize = 4 << 10;
 /// Messages of one connection that wait to be handled; when they are this many its socket is not
 /// read, so that one busy peer slows down only itself.
 pub const WINDOW: usize = 64;
+/// Bytes of one connection's messages that wait to be handled; like `WINDOW`, for large messages.
+pub const WINDOW_BYTES: usize = 1 << 20;
 /// Bytes waiting to be sent to one agent. Requests to agents are small; an agent this far behind
 /// does not read.
 pub const MAX_QUEUED_TO_PEER: usize = 4 << 20;
@@ -77,8 +97,15 @@ pub const MAX_QUEUED_TO_MANAGER: usize = 2 * MAX_MESSAGE;
 /// configuration: some of the largest requests.
 pub const MAX_QUEUED_TO_SYSTEMD: usize = 16 * MAX_MESSAGE_FROM_MANAGER;
 
+/// Size at which a recorded run ends: it is made for one failure, and must not fill the disk.
+pub const MAX_RECORD: u64 = 1 << 30;
+
 // Counts
 
+/// Connections that wait to be accepted; the kernel caps it to its own bound (`somaxconn`).
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Places of the event queue whose memory is kept when it is empty.
+pub const KEPT_INBOX_EVENTS: usize = 4 * WINDOW;
 /// Connections that have not registered. Above it the oldest goes, so that a flood of silent
 /// connections can not keep out an agent, which registers within milliseconds.
 pub const MAX_UNREGISTERED: usize = 64;
@@ -107,6 +134,8 @@ pub const MAX_PENDING_CALLER_LINES: usize = 256;
 pub const JOB_ID_BLOCK: u32 = 1024;
 
 const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
+const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
+const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
 const _: () = assert!(SYSTEMD_REQUEST.as_millis() < REQUEST.as_millis());
 const _: () = assert!(MAX_REQUESTS_TO_SYSTEMD <= MAX_JOBS_PER_NODE);
