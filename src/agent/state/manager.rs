@@ -49,12 +49,8 @@ pub(super) struct Caller {
 }
 
 impl Manager {
-    pub(super) fn new(reconnect_interval: Duration) -> Self {
-        let longest = if reconnect_interval.is_zero() {
-            limits::DEFAULT_RECONNECT_INTERVAL
-        } else {
-            reconnect_interval
-        };
+    pub(super) fn new(reconnect_interval: Option<Duration>) -> Self {
+        let longest = reconnect_interval.unwrap_or_default();
         Self {
             connection: 0,
             phase: Phase::Idle,
@@ -114,7 +110,7 @@ impl State {
     }
 
     /// Handles what connection number `connection` reports, if it is the present one.
-    pub(super) fn from_manager(
+    pub(super) fn manager_reported(
         &mut self,
         turn: &mut Turn<'_>,
         connection: u32,
@@ -151,7 +147,6 @@ impl State {
             },
         );
         self.manager.phase = Phase::Registering { call };
-        self.manager.heartbeat_due = turn.at() + self.settings.heartbeat_interval;
         self.hear_manager(turn.at());
         self.timers.clear(Timer::ManagerConnect);
         let limit = turn.at() + limits::REGISTER_ANSWER;
@@ -175,11 +170,9 @@ impl State {
     fn registered(&mut self, turn: &mut Turn<'_>) {
         self.manager.phase = Phase::Registered { since: turn.at() };
         self.manager.retry.succeeded();
-        self.manager.heartbeat_due = turn.at() + self.settings.heartbeat_interval;
         self.timers.clear(Timer::Registration);
-        if self.has_short_heartbeat() {
-            self.timers
-                .set(Timer::Heartbeat, self.manager.heartbeat_due);
+        if let Some(interval) = self.settings.heartbeat_interval {
+            self.set_heartbeat(turn.at() + interval);
         }
         let line = format!("Connected to manager as '{}'", self.settings.node);
         turn.act(Action::Status(line.clone()));
@@ -197,7 +190,18 @@ impl State {
         turn.log(level, line);
         turn.act(Action::CloseManager);
         self.forget_manager();
-        self.timers.set(Timer::ManagerRetry, next.max(turn.at()));
+        self.retry_manager(turn, next);
+    }
+
+    /// Sets when the next attempt starts, if there is to be one.
+    fn retry_manager(&mut self, turn: &mut Turn<'_>, next: Instant) {
+        if self.settings.reconnect_interval.is_some() {
+            self.timers.set(Timer::ManagerRetry, next.max(turn.at()));
+        } else {
+            let line = "Not connecting to manager again, because ReconnectInterval is 0";
+            turn.act(Action::Status(line.to_owned()));
+            turn.log(Level::Warn, line);
+        }
     }
 
     pub(super) fn registration_overdue(&mut self, turn: &mut Turn<'_>) {
@@ -237,7 +241,7 @@ impl State {
         };
         self.forget_manager();
         turn.act(Action::Status("Trying to connect to manager".to_owned()));
-        self.timers.set(Timer::ManagerRetry, next.max(turn.at()));
+        self.retry_manager(turn, next);
     }
 
     /// Nothing of a connection outlives it: its requests are not answered, its jobs not reported.
@@ -303,11 +307,14 @@ impl State {
 
     fn hear_manager(&mut self, now: Instant) {
         self.manager.heard = now;
-        let threshold = self.settings.manager_threshold;
-        if self.manager.stands() && !threshold.is_zero() {
+        let Some(threshold) = self.settings.manager_threshold else {
+            return;
+        };
+        if self.manager.stands() {
             self.timers.set(Timer::ManagerSilence, now + threshold);
-            if !self.pings_on_tick() && self.manager.ping.is_none() {
-                self.timers.set(Timer::Ping, now + self.ping_after());
+            let ping_after = ping_after(threshold);
+            if ping_after < limits::PING_AFTER && self.manager.ping.is_none() {
+                self.timers.set(Timer::Ping, now + ping_after);
             }
         }
     }
@@ -315,32 +322,16 @@ impl State {
     /// The manager gets one full threshold, because we could not have heard it.
     pub(super) fn excuse_silence(&mut self, now: Instant) {
         self.hear_manager(now);
-        self.manager.heartbeat_due = now;
-        if self.has_short_heartbeat() && self.manager.stands() {
-            self.timers.set(Timer::Heartbeat, now);
-        }
+        self.set_heartbeat(now);
     }
 
-    /// The silence after which the manager is asked whether it lives: soon enough that the answer
-    /// comes well within the threshold.
-    fn ping_after(&self) -> Duration {
-        limits::PING_AFTER.min(self.settings.manager_threshold / 3)
-    }
-
-    fn pings_on_tick(&self) -> bool {
-        self.ping_after() == limits::PING_AFTER
-    }
-
-    pub(super) fn ping_on_tick(&mut self, turn: &mut Turn<'_>) {
-        if self.pings_on_tick() {
-            self.ping_if_silent(turn);
-        }
-    }
-
+    /// Asks a silent manager whether it lives.
     pub(super) fn ping_if_silent(&mut self, turn: &mut Turn<'_>) {
-        let is_silent = turn.at().since(self.manager.heard) >= self.ping_after();
-        let is_watched = !self.settings.manager_threshold.is_zero();
-        if is_watched && is_silent && self.manager.stands() && self.manager.ping.is_none() {
+        let Some(threshold) = self.settings.manager_threshold else {
+            return;
+        };
+        let is_silent = turn.at().since(self.manager.heard) >= ping_after(threshold);
+        if is_silent && self.manager.stands() && self.manager.ping.is_none() {
             let ping = self.send_to_manager(
                 turn,
                 Content::Call {
@@ -355,36 +346,37 @@ impl State {
         }
     }
 
-    fn has_short_heartbeat(&self) -> bool {
+    /// Sets when the next heartbeat is due. Only an interval shorter than the tick has a timer of
+    /// its own.
+    fn set_heartbeat(&mut self, due: Instant) {
+        self.manager.heartbeat_due = due;
         let interval = self.settings.heartbeat_interval;
-        !interval.is_zero() && interval < limits::TICK
-    }
-
-    pub(super) fn heartbeat_on_tick(&mut self, turn: &mut Turn<'_>) {
-        let is_wanted = !self.settings.heartbeat_interval.is_zero();
-        let is_due = self.manager.heartbeat_due <= turn.at();
-        if is_wanted && is_due && !self.has_short_heartbeat() {
-            self.heartbeat(turn);
+        let is_short = interval.is_some_and(|interval| interval < limits::TICK);
+        if is_short && matches!(self.manager.phase, Phase::Registered { .. }) {
+            self.timers.set(Timer::Heartbeat, due);
         }
     }
 
-    /// Sends a heartbeat and sets when the next one is due: an interval after this one was due,
-    /// so that lateness does not add up.
-    pub(super) fn heartbeat(&mut self, turn: &mut Turn<'_>) {
-        let Phase::Registered { .. } = self.manager.phase else {
+    /// Sends a heartbeat if one is due. The next is due an interval after this one was, so that
+    /// lateness does not add up.
+    pub(super) fn heartbeat_if_due(&mut self, turn: &mut Turn<'_>) {
+        let due = self.manager.heartbeat_due;
+        let (Phase::Registered { .. }, Some(interval)) =
+            (&self.manager.phase, self.settings.heartbeat_interval)
+        else {
             return;
         };
-        self.signal(turn, "Heartbeat", Body::default());
-        let interval = self.settings.heartbeat_interval;
-        let next = self.manager.heartbeat_due + interval;
-        self.manager.heartbeat_due = if next > turn.at() {
-            next
-        } else {
-            turn.at() + interval
-        };
-        if self.has_short_heartbeat() {
-            self.timers
-                .set(Timer::Heartbeat, self.manager.heartbeat_due);
+        if due <= turn.at() {
+            self.signal(turn, "Heartbeat", Body::default());
+            let next = due + interval;
+            let is_ahead = next > turn.at();
+            self.set_heartbeat(if is_ahead { next } else { turn.at() + interval });
         }
     }
+}
+
+/// The silence after which the manager is asked whether it lives: early enough for an answer well
+/// within the threshold.
+fn ping_after(threshold: Duration) -> Duration {
+    limits::PING_AFTER.min(threshold / 3)
 }

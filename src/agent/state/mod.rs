@@ -32,6 +32,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use event::{Action, Content, Event, FromManager, FromSystemd, IncomingCall, Outgoing};
+pub use jobs::job_number;
 pub use timers::Timer;
 
 use crate::{
@@ -46,13 +47,13 @@ pub struct Settings {
     pub node: String,
     /// The manager's D-Bus address, for the log.
     pub manager: String,
-    /// Time between two heartbeats; zero for none.
-    pub heartbeat_interval: Duration,
-    /// Longest time between two attempts to reach the manager; zero stands for
-    /// [`limits::DEFAULT_RECONNECT_INTERVAL`].
-    pub reconnect_interval: Duration,
-    /// A manager silent this long is taken for lost; zero if never.
-    pub manager_threshold: Duration,
+    /// Time between two heartbeats; `None` for no heartbeats. Not zero.
+    pub heartbeat_interval: Option<Duration>,
+    /// Longest time between the starts of two attempts to reach the manager; `None` when a
+    /// connection that failed or was lost is not opened again.
+    pub reconnect_interval: Option<Duration>,
+    /// A manager silent this long is taken for lost; `None` if never. Not zero.
+    pub manager_threshold: Option<Duration>,
     /// How systemd is reached.
     pub systemd: SystemdAccess,
     /// The machine's id (machine-id(5)), for `GetMachineId`; empty if it has none.
@@ -128,8 +129,8 @@ impl State {
             Event::Alarm => self.alarm(turn),
             Event::Stop => self.stop(turn),
             Event::Reload => turn.act(Action::ReloadLogSettings),
-            Event::Manager { connection, event } => self.from_manager(turn, connection, event),
-            Event::Systemd { connection, event } => self.from_systemd(turn, connection, event),
+            Event::Manager { connection, event } => self.manager_reported(turn, connection, event),
+            Event::Systemd { connection, event } => self.systemd_reported(turn, connection, event),
         }
     }
 
@@ -160,7 +161,7 @@ impl State {
         while let Some((timer, due)) = self.timers.take_due(turn.at()) {
             match timer {
                 Timer::Tick => self.tick(turn, due),
-                Timer::Heartbeat => self.heartbeat(turn),
+                Timer::Heartbeat => self.heartbeat_if_due(turn),
                 Timer::Ping => self.ping_if_silent(turn),
                 Timer::ManagerSilence => self.manager_silent(turn),
                 Timer::ManagerConnect => self.manager_connect_overdue(turn),
@@ -188,8 +189,8 @@ impl State {
         if now.since(due) >= limits::STALL {
             self.excuse_silence(now);
         }
-        self.ping_on_tick(turn);
-        self.heartbeat_on_tick(turn);
+        self.ping_if_silent(turn);
+        self.heartbeat_if_due(turn);
     }
 
     /// Nobody could be heard while the machine slept.
