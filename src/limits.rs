@@ -20,6 +20,37 @@ pub const REQUEST: Duration = Duration::from_secs(20);
 pub const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before another attempt at the bus.
 pub const BUS_RETRY_LAST: Duration = Duration::from_secs(2);
+/// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
+/// the agent's error, which says what was asked of systemd.
+pub const SYSTEMD_REQUEST: Duration = Duration::from_secs(18);
+/// How long the agent waits for the answer to its registration. A manager that starts serves
+/// thousands of agents one after the other; a lost one is noticed by its silence.
+pub const REGISTER_ANSWER: Duration = REQUEST;
+/// One attempt of the agent to reach the manager, with all addresses of its name and the
+/// handshake: above what resolving a name takes when its servers are silent (5 s each, twice).
+pub const MANAGER_CONNECT: Duration = Duration::from_secs(30);
+/// One attempt of the agent to reach systemd, with all that is asked first. systemd is silent for
+/// seconds while it loads its configuration again on a slow machine.
+pub const SYSTEMD_CONNECT: Duration = SYSTEMD_REQUEST;
+/// Wait between the first and the second attempt to reach the manager, doubled after each further
+/// one. A manager that restarts is gone for about this long.
+pub const MANAGER_FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Wait between the first and the second attempt to reach systemd, doubled after each further
+/// one. systemd is away for a fraction of a second when it executes itself again.
+pub const SYSTEMD_FIRST_RETRY: Duration = Duration::from_millis(50);
+/// Longest wait between two attempts to reach systemd, which is on this machine and cheap to try.
+pub const SYSTEMD_LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// A tick this late tells that the daemon itself stood still (stopped, or no CPU time), so that
+/// the silence of its peers proves nothing.
+pub const STALL: Duration = TICK;
+/// A jump of the boot-time clock against the monotonic one that counts as a suspend: far above
+/// the microseconds between reading the two.
+pub const SUSPEND: Duration = Duration::from_millis(500);
+/// Failed attempts in a row that are each logged; later ones only every [`QUIET_RETRY_LOG`].
+pub const LOUD_RETRIES: u32 = 10;
+/// How often attempts that keep failing are logged.
+pub const QUIET_RETRY_LOG: Duration = Duration::from_mins(1);
+
 /// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
 /// and the next attempt is due.
 pub const CONNECT: Duration = Duration::from_secs(2);
@@ -62,6 +93,14 @@ pub const MAX_QUEUED_TO_PEER: usize = 4 << 20;
 /// Bytes waiting to be sent to a bus above which new calls are refused with `LimitsExceeded`: two
 /// of the largest messages.
 pub const MAX_QUEUED_TO_BUS: usize = 2 * MAX_BUS_MESSAGE;
+/// Largest message from the manager to an agent. The largest are lists of unit files to enable.
+pub const MAX_MESSAGE_FROM_MANAGER: usize = 1 << 20;
+/// Bytes that an agent has waiting for the manager: two of the largest answers. A manager this
+/// far behind does not read.
+pub const MAX_QUEUED_TO_MANAGER: usize = 2 * MAX_MESSAGE;
+/// Bytes that an agent has waiting for systemd, which does not read while it loads its
+/// configuration: some of the largest requests.
+pub const MAX_QUEUED_TO_SYSTEMD: usize = 16 * MAX_MESSAGE_FROM_MANAGER;
 
 /// Size at which a recorded run ends: it is made for one failure, and must not fill the disk.
 pub const MAX_RECORD: u64 = 1 << 30;
@@ -84,6 +123,17 @@ pub const MAX_REQUESTS_PER_NODE: usize = 1024;
 /// Jobs in flight on one node. systemd itself merges jobs of one unit; this many units at once is
 /// a client that has lost control.
 pub const MAX_JOBS_PER_NODE: usize = 4096;
+/// Calls of the agent that wait for systemd's answer: what the manager may have in flight.
+pub const MAX_REQUESTS_TO_SYSTEMD: usize = MAX_REQUESTS_PER_NODE;
+/// Units that the agent remembers: as many as systemd itself can have (`MANAGER_MAX_NAMES`).
+pub const MAX_UNITS: usize = 131_072;
+/// systemd's running jobs that the agent remembers, whoever started them: one for each unit.
+pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
+/// Units that changed while systemd could not be watched and get a line in the log each.
+pub const MAX_RESYNC_LINES: usize = 20;
+/// Events that a daemon handles before it writes what they caused, so that a busy inbox does not
+/// hold back answers.
+pub const MAX_EVENTS_PER_TURN: usize = WINDOW;
 /// Callers whose uid and pid are remembered; the least recently used one goes.
 pub const MAX_CALLERS: usize = 256;
 /// Log lines that wait for their caller's uid and pid.
@@ -130,3 +180,10 @@ pub const LOG_MESSAGE_BYTES: usize = 16 * 1024;
 /// How long a daemon waits for a journal that does not read, once: the queue of a datagram socket
 /// is short (10 by default), so a burst has to wait, but a stopped journal must not stop us.
 pub const LOG_JOURNAL_WAIT: Duration = Duration::from_millis(250);
+
+const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
+const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
+const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
+const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
+const _: () = assert!(SYSTEMD_REQUEST.as_millis() < REQUEST.as_millis());
+const _: () = assert!(MAX_REQUESTS_TO_SYSTEMD <= MAX_JOBS_PER_NODE);
