@@ -34,6 +34,17 @@ pub const MAX_BUS_BODY: usize = MAX_BUS_MESSAGE - (4 << 10);
 /// Largest message of a peer that has not registered: a Register call has at most a few hundred
 /// bytes.
 pub const MAX_UNREGISTERED_MESSAGE: usize = 4 << 10;
+/// Largest arguments of one request to an agent, so that one request can not fill the queue of its
+/// connection.
+pub const MAX_REQUEST_BODY: usize = MAX_QUEUED_TO_PEER / 4;
+/// Answers of nodes that wait, in lists of all units, for the other nodes' answers: four of the
+/// largest lists, because each client can ask for any number of lists.
+pub const MAX_GATHERED: usize = 4 * MAX_BUS_MESSAGE;
+/// Longest unit name, job mode or job result: the longest unit name of systemd
+/// (`UNIT_NAME_MAX` in its source). Modes and results are single words.
+pub const MAX_NAME: usize = 255;
+/// Longest message of an error that an agent sent: a sentence, and never too large for a bus.
+pub const MAX_ERROR_TEXT: usize = 16 << 10;
 /// Messages of one connection that wait to be handled; when they are this many its socket is not
 /// read, so that one busy peer slows down only itself.
 pub const WINDOW: usize = 64;
@@ -64,3 +75,5 @@ pub const JOB_ID_BLOCK: u32 = 1024;
 
 const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
+const _: () = assert!(MAX_BUS_BODY <= MAX_GATHERED);
+const _: () = assert!(MAX_ERROR_TEXT < MAX_BUS_BODY);
