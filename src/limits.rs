@@ -15,6 +15,46 @@ pub const REGISTRATION: Duration = Duration::from_secs(5);
 /// How long the manager waits for an agent's answer. Clients of sd-bus wait 25 s, so they get our
 /// error, which names the node, and not their own timeout.
 pub const REQUEST: Duration = Duration::from_secs(20);
+/// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
+/// the agent's error, which says what was asked of systemd.
+pub const SYSTEMD_REQUEST: Duration = Duration::from_secs(18);
+/// How long the agent waits for the answer to its registration. A manager that starts serves
+/// thousands of agents one after the other; a lost one is noticed by its silence.
+pub const REGISTER_ANSWER: Duration = REQUEST;
+/// One attempt of the agent to reach the manager, with all addresses of its name and the
+/// handshake: above what resolving a name takes when its servers are silent (5 s each, twice).
+pub const MANAGER_CONNECT: Duration = Duration::from_secs(30);
+/// One attempt of the agent to reach systemd, with all that is asked first. systemd is silent for
+/// seconds while it loads its configuration again on a slow machine.
+pub const SYSTEMD_CONNECT: Duration = SYSTEMD_REQUEST;
+/// Wait between the first and the second attempt to reach the manager, doubled after each further
+/// one. A manager that restarts is gone for about this long.
+pub const MANAGER_FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Wait between the first and the second attempt to reach systemd, doubled after each further
+/// one. systemd is away for a fraction of a second when it executes itself again.
+pub const SYSTEMD_FIRST_RETRY: Duration = Duration::from_millis(50);
+/// Longest wait between two attempts to reach systemd, which is on this machine and cheap to try.
+pub const SYSTEMD_LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// A tick this late tells that the daemon itself stood still (stopped, or no CPU time), so that
+/// the silence of its peers proves nothing.
+pub const STALL: Duration = TICK;
+/// A jump of the boot-time clock against the monotonic one that counts as a suspend: far above
+/// the microseconds between reading the two.
+pub const SUSPEND: Duration = Duration::from_millis(500);
+/// Failed attempts in a row that are each logged; later ones only every [`QUIET_RETRY_LOG`].
+pub const LOUD_RETRIES: u32 = 10;
+/// How often attempts that keep failing are logged.
+pub const QUIET_RETRY_LOG: Duration = Duration::from_secs(60);
+
+/// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
+/// and the next attempt is due.
+pub const CONNECT: Duration = Duration::from_secs(2);
+/// Sent data that nobody acknowledged for this long means that the peer is gone. Less than the time
+/// after which a silent node is offline, so that the cause is known by then.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause of the listener after an error of this machine, such as no free descriptors, so that it
+/// neither spins nor stops.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// First wait before another attempt at a connection that failed; it doubles with each.
 pub const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -23,6 +63,14 @@ pub const BUS_RETRY_LAST: Duration = Duration::from_secs(2);
 
 // Bytes
 
+/// Longest line of a handshake. The longest in use, `AUTH ANONYMOUS` with a trace, is below 100
+/// bytes.
+pub const MAX_HANDSHAKE_LINE: usize = 256;
+/// Longest handshake of one side. The longest in use has four lines.
+pub const MAX_HANDSHAKE: usize = 1 << 10;
+/// Most bytes that are read of one connection before others have their turn, and the size of the
+/// one buffer that all connections share.
+pub const READ_BUFFER: usize = 64 << 10;
 /// Largest message to or from an agent or systemd: as large as the largest to a bus, because that
 /// is where answers go.
 pub const MAX_MESSAGE: usize = 16 << 20;
@@ -34,9 +82,9 @@ pub const MAX_BUS_BODY: usize = MAX_BUS_MESSAGE - (4 << 10);
 /// Largest message of a peer that has not registered: a Register call has at most a few hundred
 /// bytes.
 pub const MAX_UNREGISTERED_MESSAGE: usize = 4 << 10;
-/// Largest arguments of one request to an agent, so that one request can not fill the queue of its
-/// connection.
-pub const MAX_REQUEST_BODY: usize = MAX_QUEUED_TO_PEER / 4;
+/// Largest arguments of one request to an agent, which reads no larger message: what the header
+/// needs is less than this.
+pub const MAX_REQUEST_BODY: usize = MAX_MESSAGE_FROM_MANAGER - (4 << 10);
 /// Answers of nodes that wait, in lists of all units, for the other nodes' answers: four of the
 /// largest lists, because each client can ask for any number of lists.
 pub const MAX_GATHERED: usize = 4 * MAX_BUS_MESSAGE;
@@ -48,15 +96,32 @@ pub const MAX_ERROR_TEXT: usize = 16 << 10;
 /// Messages of one connection that wait to be handled; when they are this many its socket is not
 /// read, so that one busy peer slows down only itself.
 pub const WINDOW: usize = 64;
+/// Bytes of one connection's messages that wait to be handled; like `WINDOW`, for large messages.
+pub const WINDOW_BYTES: usize = 1 << 20;
 /// Bytes waiting to be sent to one agent. Requests to agents are small; an agent this far behind
 /// does not read.
 pub const MAX_QUEUED_TO_PEER: usize = 4 << 20;
 /// Bytes waiting to be sent to a bus above which new calls are refused with `LimitsExceeded`: two
 /// of the largest messages.
 pub const MAX_QUEUED_TO_BUS: usize = 2 * MAX_BUS_MESSAGE;
+/// Largest message from the manager to an agent. The largest are lists of unit files to enable.
+pub const MAX_MESSAGE_FROM_MANAGER: usize = 1 << 20;
+/// Bytes that an agent has waiting for the manager: two of the largest answers. A manager this
+/// far behind does not read.
+pub const MAX_QUEUED_TO_MANAGER: usize = 2 * MAX_MESSAGE;
+/// Bytes that an agent has waiting for systemd, which does not read while it loads its
+/// configuration: some of the largest requests.
+pub const MAX_QUEUED_TO_SYSTEMD: usize = 16 * MAX_MESSAGE_FROM_MANAGER;
+
+/// Size at which a recorded run ends: it is made for one failure, and must not fill the disk.
+pub const MAX_RECORD: u64 = 1 << 30;
 
 // Counts
 
+/// Connections that wait to be accepted; the kernel caps it to its own bound (`somaxconn`).
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Places of the event queue whose memory is kept when it is empty.
+pub const KEPT_INBOX_EVENTS: usize = 4 * WINDOW;
 /// Connections that have not registered. Above it the oldest goes, so that a flood of silent
 /// connections can not keep out an agent, which registers within milliseconds.
 pub const MAX_UNREGISTERED: usize = 64;
@@ -65,6 +130,17 @@ pub const MAX_REQUESTS_PER_NODE: usize = 1024;
 /// Jobs in flight on one node. systemd itself merges jobs of one unit; this many units at once is
 /// a client that has lost control.
 pub const MAX_JOBS_PER_NODE: usize = 4096;
+/// Calls of the agent that wait for systemd's answer: what the manager may have in flight.
+pub const MAX_REQUESTS_TO_SYSTEMD: usize = MAX_REQUESTS_PER_NODE;
+/// Units that the agent remembers: as many as systemd itself can have (`MANAGER_MAX_NAMES`).
+pub const MAX_UNITS: usize = 131_072;
+/// systemd's running jobs that the agent remembers, whoever started them: one for each unit.
+pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
+/// Units that changed while systemd could not be watched and get a line in the log each.
+pub const MAX_RESYNC_LINES: usize = 20;
+/// Events that a daemon handles before it writes what they caused, so that a busy inbox does not
+/// hold back answers.
+pub const MAX_EVENTS_PER_TURN: usize = WINDOW;
 /// Callers whose uid and pid are remembered; the least recently used one goes.
 pub const MAX_CALLERS: usize = 256;
 /// Log lines that wait for their caller's uid and pid.
@@ -73,7 +149,47 @@ pub const MAX_PENDING_CALLER_LINES: usize = 256;
 /// once for many jobs.
 pub const JOB_ID_BLOCK: u32 = 1024;
 
+// Configuration files
+
+/// Bytes of one configuration file: the names of 40,000 nodes, far above any fleet; a bigger file is
+/// a wrong path.
+pub const CONFIG_FILE_BYTES: usize = 1024 * 1024;
+/// Bytes of one line of a configuration file: the names of 5,000 nodes; a longer line is not text.
+pub const CONFIG_LINE_BYTES: usize = 128 * 1024;
+/// Drop-in files of one daemon: people and packages write a handful, a generator gone wild more.
+pub const CONFIG_DROP_INS: usize = 256;
+/// Characters of a wrong text that an error repeats: enough to recognise it, and still one line.
+pub const CONFIG_QUOTED_CHARS: usize = 80;
+/// Bytes of a node's name: what a file name may have, so that a name can become one.
+pub const NODE_NAME_BYTES: usize = 255;
+/// Bytes of a host name as the DNS limits it (RFC 1035, 2.3.4, without the root's dot).
+pub const HOST_NAME_BYTES: usize = 253;
+/// The shortest interval or threshold: below it the daemons would be busy with their own timers, and
+/// a bare `5` meant as seconds, where milliseconds are read, is noticed.
+pub const CONFIG_TIME_MIN: Duration = Duration::from_millis(100);
+/// The longest interval or threshold: longer is a slip of the unit, and deadlines stay far from the
+/// end of any clock.
+pub const CONFIG_TIME_MAX: Duration = Duration::from_hours(7 * 24);
+/// Seconds of `TCP_KEEPIDLE` and `TCP_KEEPINTVL` that Linux accepts (tcp(7), `MAX_TCP_KEEPIDLE`).
+pub const TCP_KEEPALIVE_SECONDS: u64 = 32767;
+/// Probes of `TCP_KEEPCNT` that Linux accepts (tcp(7), `MAX_TCP_KEEPCNT`).
+pub const TCP_KEEPALIVE_COUNT: u32 = 127;
+
+// Log
+
+/// Bytes of one message in the log; the rest is cut. Our longest messages have a few hundred, and
+/// this stays far below the 200 kB that a datagram to the journal can carry by default.
+pub const LOG_MESSAGE_BYTES: usize = 16 * 1024;
+/// How long a daemon waits for a journal that does not read, once: the queue of a datagram socket
+/// is short (10 by default), so a burst has to wait, but a stopped journal must not stop us.
+pub const LOG_JOURNAL_WAIT: Duration = Duration::from_millis(250);
+
 const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
+const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
+const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
 const _: () = assert!(MAX_BUS_BODY <= MAX_GATHERED);
 const _: () = assert!(MAX_ERROR_TEXT < MAX_BUS_BODY);
+const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
+const _: () = assert!(SYSTEMD_REQUEST.as_millis() < REQUEST.as_millis());
+const _: () = assert!(MAX_REQUESTS_TO_SYSTEMD <= MAX_JOBS_PER_NODE);

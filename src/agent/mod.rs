@@ -1,1 +1,3 @@
-//! TBD
+//! The agent.
+
+pub mod state;

@@ -1,1 +1,45 @@
-//! TBD
+//! What the event loops of both daemons share: clocks, one alarm, signals, the service manager,
+//! recorded runs.
+
+pub mod alarm;
+pub mod clock;
+pub mod notify;
+pub mod record;
+pub mod signals;
+
+pub use alarm::Alarm;
+pub use notify::Notify;
+pub use record::Recorder;
+pub use signals::{Signal, signals};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// Raises the number of descriptors that this process may have as far as it may, and returns it.
+///
+/// Programs start with 1024 for the sake of `select(2)`, which is less than the nodes of a large
+/// fleet.
+#[must_use]
+pub fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let mut raised = limit;
+    raised.current = limit.maximum;
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised.current,
+        Err(_) => limit.current,
+    };
+    // No bound is reported as none.
+    current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_raised_to_the_hard_limit() {
+        let raised = raise_descriptor_limit();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+        assert_eq!(limit.current.unwrap_or(u64::MAX), raised);
+    }
+}

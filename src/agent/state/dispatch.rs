@@ -1,0 +1,180 @@
+//! What the manager calls: `org.containers.hirte.internal.Agent`, and
+//! `org.freedesktop.DBus.Peer`, by which it asks whether we live.
+
+use super::{IncomingCall, State, Turn, jobs::Method, manager::Caller, requests::Purpose};
+use crate::{
+    bus::{
+        Body, CallError, error_name,
+        marshal::Malformed,
+        names,
+        relay::{RelayMethod, SystemdCall, relay_method},
+    },
+    core::Level,
+};
+
+impl State {
+    /// Answers a call, or passes it on to systemd.
+    pub(super) fn dispatch(&mut self, turn: &mut Turn<'_>, call: IncomingCall) {
+        let caller = self.caller(call.serial, call.expects_reply);
+        let outcome = if call.interface == names::PEER_INTERFACE {
+            self.peer_method(turn, caller, &call)
+        } else {
+            self.agent_method(turn, caller, call)
+        };
+        if let Err(error) = outcome {
+            turn.log(
+                Level::Debug,
+                format!("Call {} of the manager refused: {error}", caller.serial),
+            );
+            self.reply(turn, caller, Err(error));
+        }
+    }
+
+    /// Every object has this interface (D-Bus Specification, "Standard Interfaces").
+    fn peer_method(
+        &mut self,
+        turn: &mut Turn<'_>,
+        caller: Caller,
+        call: &IncomingCall,
+    ) -> Result<(), CallError> {
+        let body = match call.member.as_str() {
+            "Ping" => Body::default(),
+            "GetMachineId" if self.settings.machine_id.is_empty() => {
+                return Err(CallError::new(
+                    error_name::FAILED,
+                    "This machine has no machine-id",
+                ));
+            }
+            "GetMachineId" => Body::of(&(self.settings.machine_id.as_str(),)),
+            _ => return Err(unknown_method(call)),
+        };
+        self.reply(turn, caller, Ok(body));
+        Ok(())
+    }
+
+    fn agent_method(
+        &mut self,
+        turn: &mut Turn<'_>,
+        caller: Caller,
+        call: IncomingCall,
+    ) -> Result<(), CallError> {
+        if call.path != names::INTERNAL_AGENT_PATH {
+            let message = format!("Unknown object '{}'.", call.path);
+            return Err(CallError::new(error_name::UNKNOWN_OBJECT, message));
+        }
+        if !call.interface.is_empty() && call.interface != names::INTERNAL_AGENT_INTERFACE {
+            let message = format!("Unknown interface '{}'.", call.interface);
+            return Err(CallError::new(error_name::UNKNOWN_INTERFACE, message));
+        }
+        if let Some(method) = Method::of_name(&call.member) {
+            expect_signature(&call, "ssu")?;
+            let (unit, mode, id): (String, String, u32) =
+                call.body.parse().map_err(|reason| unreadable(&reason))?;
+            self.start_job(turn, caller, method, unit, &mode, id)
+        } else if call.member == "JobCancel" {
+            expect_signature(&call, "u")?;
+            let (id,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
+            self.cancel_job(turn, caller, id)
+        } else if let Some(method) = relay_method(&call.member) {
+            expect_signature(&call, method.arguments)?;
+            self.relay(turn, caller, method, call.body)
+        } else {
+            Err(unknown_method(&call))
+        }
+    }
+
+    /// Passes a call on to systemd, whose answer is passed back as it is.
+    fn relay(
+        &mut self,
+        turn: &mut Turn<'_>,
+        caller: Caller,
+        method: &'static RelayMethod,
+        body: Body,
+    ) -> Result<(), CallError> {
+        let purpose = Purpose::Relay {
+            caller,
+            method: method.name.into(),
+        };
+        match method.call {
+            SystemdCall::Manager => self.call_systemd_manager(turn, method.name, body, purpose),
+            SystemdCall::UnitProperties(member) => {
+                let (unit, arguments) =
+                    split_first(method.arguments, &body).map_err(|reason| unreadable(&reason))?;
+                self.call_systemd_properties(turn, &unit, member, arguments, purpose)
+            }
+        }
+    }
+}
+
+/// The first of several strings, and the others as arguments of their own.
+fn split_first(signature: &'static str, body: &Body) -> Result<(String, Body), Malformed> {
+    let mut reader = body.reader();
+    let first = reader.str()?.to_owned();
+    // What follows a string starts at a multiple of 4, which in a body of its own is 0: that is
+    // right for strings, and only for types that are aligned no wider.
+    debug_assert!(signature.bytes().all(|code| code == b's'), "{signature}");
+    if !reader.is_at_end() {
+        reader.align(4)?;
+    }
+    let rest = Body {
+        signature: signature[1..].into(),
+        endian: body.endian,
+        bytes: body.bytes[reader.offset()..].to_vec(),
+    };
+    Ok((first, rest))
+}
+
+fn expect_signature(call: &IncomingCall, expected: &str) -> Result<(), CallError> {
+    if call.body.signature == expected {
+        return Ok(());
+    }
+    Err(CallError::new(
+        error_name::INVALID_ARGS,
+        format!(
+            "Invalid arguments '{}' to call {}.{}(), expecting '{expected}'.",
+            call.body.signature,
+            names::INTERNAL_AGENT_INTERFACE,
+            call.member,
+        ),
+    ))
+}
+
+fn unknown_method(call: &IncomingCall) -> CallError {
+    let message = format!(
+        "Unknown method '{}' or interface '{}'.",
+        call.member, call.interface
+    );
+    CallError::new(error_name::UNKNOWN_METHOD, message)
+}
+
+fn unreadable(reason: &Malformed) -> CallError {
+    CallError::new(
+        error_name::INVALID_ARGS,
+        format!("The arguments can not be read: {reason}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::relay::RELAY_METHODS;
+
+    #[test]
+    fn the_rest_of_the_arguments_is_a_valid_body() {
+        for unit in ["a", "ab.service", "abc.service", "abcd.service", ""] {
+            let body = Body::of(&(unit, "org.freedesktop.systemd1.Unit", "Id"));
+            let (first, rest) = split_first("sss", &body).unwrap();
+            assert_eq!(first, unit);
+            assert_eq!(rest, Body::of(&("org.freedesktop.systemd1.Unit", "Id")));
+        }
+    }
+
+    #[test]
+    fn arguments_of_calls_on_units_are_strings_only() {
+        for method in RELAY_METHODS {
+            if let SystemdCall::UnitProperties(_) = method.call {
+                assert!(method.arguments.bytes().all(|code| code == b's'));
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What reaches the state, and what the state wants done: plain data, as recorded runs show it.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bus::{Body, CallError},
+    core::Level,
+};
+
+/// Something that happened.
+///
+/// Every connection has a number, which the state gave it in [`Action::ConnectManager`] or
+/// [`Action::ConnectSystemd`]; what an ended connection still reports is known by its number and
+/// has no effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The daemon runs. Always the first event.
+    Start,
+    /// The time that [`super::State::next_deadline`] named has come.
+    Alarm,
+    /// SIGTERM or SIGINT: end, with success.
+    Stop,
+    /// SIGHUP: read the settings of the log again.
+    Reload,
+    /// From the connection to the manager.
+    Manager {
+        /// Number of the connection.
+        connection: u32,
+        /// What it reported.
+        event: FromManager,
+    },
+    /// From the connection to systemd.
+    Systemd {
+        /// Number of the connection.
+        connection: u32,
+        /// What it reported.
+        event: FromSystemd,
+    },
+}
+
+/// What the connection to the manager reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromManager {
+    /// The connection stands, and the peer speaks D-Bus.
+    Connected,
+    /// The attempt to connect failed, or the connection ended, for this reason. The last event of
+    /// a connection.
+    Closed(String),
+    /// The manager calls a method.
+    Call(IncomingCall),
+    /// The manager answers one of our calls.
+    Answer {
+        /// Serial of our call.
+        serial: u32,
+        /// The returned arguments, or the error.
+        result: Result<Body, CallError>,
+    },
+    /// A signal of the manager. None is known; each is a sign of life.
+    Signal,
+}
+
+/// A method call of the manager.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IncomingCall {
+    /// The manager's number of the call, which the answer names.
+    pub serial: u32,
+    /// Whether the manager wants an answer.
+    pub expects_reply: bool,
+    /// The object called.
+    pub path: String,
+    /// The interface of the method; empty when the caller left it out.
+    pub interface: String,
+    /// The method.
+    pub member: String,
+    /// Its arguments.
+    pub body: Body,
+}
+
+/// What the connection to systemd reports; the signals are those of org.freedesktop.systemd1(5).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromSystemd {
+    /// The connection stands.
+    Connected,
+    /// The attempt to connect failed, or the connection ended, for this reason. On a message bus
+    /// also: systemd has left the bus. The last event of a connection.
+    Closed(String),
+    /// systemd (or the bus) answers one of our calls.
+    Answer {
+        /// Serial of our call.
+        serial: u32,
+        /// The returned arguments, or the error.
+        result: Result<Body, CallError>,
+    },
+    /// A job has ended.
+    JobRemoved {
+        /// systemd's number of the job.
+        number: u32,
+        /// systemd's word for how it ended.
+        result: String,
+    },
+    /// The `State` of a job has changed.
+    JobState {
+        /// systemd's number of the job.
+        number: u32,
+        /// `waiting` or `running`.
+        state: String,
+    },
+    /// A unit was loaded.
+    UnitNew {
+        /// Name of the unit.
+        unit: String,
+    },
+    /// A unit was unloaded.
+    UnitRemoved {
+        /// Name of the unit.
+        unit: String,
+    },
+    /// Some of the states of a unit have changed.
+    UnitState {
+        /// Name of the unit.
+        unit: String,
+        /// `LoadState`, if told.
+        load: Option<String>,
+        /// `ActiveState`, if told.
+        active: Option<String>,
+        /// `SubState`, if told.
+        sub: Option<String>,
+    },
+    /// systemd begins (`true`) or has ended (`false`) to load its configuration again.
+    Reloading(bool),
+    /// A signal of a known name whose arguments could not be read.
+    Unreadable(String),
+}
+
+/// Something to be done by the edges, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    /// Write a line to the log.
+    Log(Level, String),
+    /// Open connection number `connection` to the manager. Every address its name has is tried.
+    ConnectManager {
+        /// Number of the connection.
+        connection: u32,
+    },
+    /// Close the connection to the manager, or give up the attempt.
+    CloseManager,
+    /// Send to the manager.
+    SendToManager(Outgoing),
+    /// Open connection number `connection` to systemd.
+    ConnectSystemd {
+        /// Number of the connection.
+        connection: u32,
+    },
+    /// Close the connection to systemd, or give up the attempt.
+    CloseSystemd,
+    /// Send to systemd.
+    SendToSystemd(Outgoing),
+    /// Tell the service manager that the start is complete.
+    Ready,
+    /// Tell the service manager in one line what the daemon does.
+    Status(String),
+    /// Tell the service manager that the daemon works.
+    Watchdog,
+    /// Read the settings of the log again.
+    ReloadLogSettings,
+    /// End the daemon, with success.
+    Exit,
+}
+
+/// A message to be sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// Number of the message on its connection, never 0.
+    pub serial: u32,
+    /// The message.
+    pub content: Content,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Content {
+    /// Calls a method.
+    Call {
+        /// For whom the call is.
+        destination: Cow<'static, str>,
+        /// The object.
+        path: Cow<'static, str>,
+        /// The interface of the method.
+        interface: Cow<'static, str>,
+        /// The method.
+        member: Cow<'static, str>,
+        /// Its arguments.
+        body: Body,
+    },
+    /// Answers a call.
+    Return {
+        /// Serial of the call.
+        to: u32,
+        /// The returned arguments.
+        body: Body,
+    },
+    /// Refuses a call.
+    Error {
+        /// Serial of the call.
+        to: u32,
+        /// Why.
+        error: CallError,
+    },
+    /// Emits a signal.
+    Signal {
+        /// The object.
+        path: Cow<'static, str>,
+        /// The interface of the signal.
+        interface: Cow<'static, str>,
+        /// The signal.
+        member: Cow<'static, str>,
+        /// Its arguments.
+        body: Body,
+    },
+}
+
+/// Numbers the messages of one connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Serials(u32);
+
+impl Serials {
+    /// The next number. After 2³² messages the numbers start again, without 0.
+    pub(super) fn next(&mut self) -> u32 {
+        self.0 = self.0.checked_add(1).unwrap_or(1);
+        self.0
+    }
+}

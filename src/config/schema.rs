@@ -1,0 +1,425 @@
+//! The keys of each daemon, and the typed values that they set.
+
+use std::time::Duration;
+
+use zbus::{
+    Address,
+    address::{Transport, transport::Tcp},
+};
+
+use super::value::{self, Parsed};
+use crate::{core::Level, logging::LogTarget};
+
+/// One key of a section.
+///
+/// The tables of keys are the one place that says which keys exist; the reader, the defaults and the
+/// manual pages' test go by them.
+pub struct Key<C: 'static> {
+    /// The key as it is written, case-sensitive.
+    pub name: &'static str,
+    /// The built-in default as one would write it; empty where the key has none or is computed.
+    pub default: &'static str,
+    /// What the key decides, in one line.
+    pub summary: &'static str,
+    /// Reads a text and puts the value into the configuration.
+    pub(super) set: fn(&mut C, &str) -> Result<Option<String>, String>,
+    /// Whether a second occurrence in one file adds to the first.
+    pub(super) is_list: bool,
+}
+
+/// How a daemon logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `LogLevel`: the least level that is logged.
+    pub level: Level,
+    /// `LogTarget`: where the log goes.
+    pub target: LogTarget,
+    /// `LogIsQuiet`: nothing is logged at all.
+    pub quiet: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: Level::Info,
+            target: LogTarget::Journald,
+            quiet: false,
+        }
+    }
+}
+
+/// Keepalive probes on TCP connections; `None` leaves the system's setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpKeepAlive {
+    /// `TCPKeepAliveTime`: idle time before the first probe, in whole seconds.
+    pub time: Option<Duration>,
+    /// `TCPKeepAliveInterval`: time between probes, in whole seconds.
+    pub interval: Option<Duration>,
+    /// `TCPKeepAliveCount`: unanswered probes after which the connection is lost.
+    pub count: Option<u32>,
+}
+
+impl Default for TcpKeepAlive {
+    fn default() -> Self {
+        Self {
+            time: Some(Duration::from_secs(1)),
+            interval: Some(Duration::from_secs(1)),
+            count: Some(4),
+        }
+    }
+}
+
+/// The manager's configuration: section `[hirte]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagerConfig {
+    /// `ManagerPort`: TCP port on which agents are awaited.
+    pub port: u16,
+    /// `AllowedNodeNames`: the nodes that may register, in the order given, each once.
+    pub allowed_node_names: Vec<String>,
+    /// `NodeHeartbeatThreshold`: silence after which a node is offline; `None`: never.
+    pub node_heartbeat_threshold: Option<Duration>,
+    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`.
+    pub tcp_keep_alive: TcpKeepAlive,
+    /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
+    pub log: LogConfig,
+}
+
+impl Default for ManagerConfig {
+    fn default() -> Self {
+        Self {
+            port: 842,
+            allowed_node_names: Vec::new(),
+            node_heartbeat_threshold: Some(Duration::from_secs(6)),
+            tcp_keep_alive: TcpKeepAlive::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// The agent's configuration: section `[hirte-agent]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// `NodeName`: the name under which the agent registers.
+    pub node_name: String,
+    /// `ManagerHost`: IP address or name of the manager's host.
+    pub manager_host: String,
+    /// `ManagerPort`: the manager's TCP port.
+    pub manager_port: u16,
+    /// `ManagerAddress`: takes the place of host and port; `tcp:` or `unix:`.
+    pub manager_address: Option<Address>,
+    /// `HeartbeatInterval`: time between heartbeats; `None`: no heartbeats.
+    pub heartbeat_interval: Option<Duration>,
+    /// `ReconnectInterval`: the longest pause between attempts to connect; `None`: a lost connection
+    /// is not opened again.
+    pub reconnect_interval: Option<Duration>,
+    /// `ManagerHeartbeatThreshold`: silence after which the manager is lost; `None`: never.
+    pub manager_heartbeat_threshold: Option<Duration>,
+    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`.
+    pub tcp_keep_alive: TcpKeepAlive,
+    /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
+    pub log: LogConfig,
+}
+
+impl AgentConfig {
+    /// The built-in defaults for the node called `node_name`.
+    #[must_use]
+    pub fn for_node(node_name: impl Into<String>) -> Self {
+        Self {
+            node_name: node_name.into(),
+            manager_host: "127.0.0.1".to_owned(),
+            manager_port: 842,
+            manager_address: None,
+            heartbeat_interval: Some(Duration::from_secs(2)),
+            reconnect_interval: Some(Duration::from_secs(2)),
+            manager_heartbeat_threshold: Some(Duration::from_secs(6)),
+            tcp_keep_alive: TcpKeepAlive::default(),
+            log: LogConfig::default(),
+        }
+    }
+
+    /// Where the manager is: `ManagerAddress`, or else `ManagerHost` and `ManagerPort`.
+    #[must_use]
+    pub fn manager(&self) -> Address {
+        self.manager_address.clone().unwrap_or_else(|| {
+            Address::new(Transport::Tcp(Tcp::new(
+                &self.manager_host,
+                self.manager_port,
+            )))
+        })
+    }
+}
+
+/// What the loader needs to know of a daemon's configuration.
+pub(super) trait Schema: Clone + 'static {
+    /// Name of the section in the files.
+    const SECTION: &'static str;
+    /// The keys of the section.
+    const KEYS: &'static [Key<Self>];
+    /// The configuration file below the data root.
+    const DATA_FILE: &'static str;
+    /// The configuration file below `/etc`; its drop-ins are in the folder of this name with `.d`.
+    const ETC_FILE: &'static str;
+
+    fn log(&mut self) -> &mut LogConfig;
+    fn tcp_keep_alive(&mut self) -> &mut TcpKeepAlive;
+}
+
+impl Schema for ManagerConfig {
+    const SECTION: &'static str = "hirte";
+    const KEYS: &'static [Key<Self>] = MANAGER_KEYS;
+    const DATA_FILE: &'static str = "hirte/config/hirte.conf";
+    const ETC_FILE: &'static str = "hirte/hirte.conf";
+
+    fn log(&mut self) -> &mut LogConfig {
+        &mut self.log
+    }
+
+    fn tcp_keep_alive(&mut self) -> &mut TcpKeepAlive {
+        &mut self.tcp_keep_alive
+    }
+}
+
+impl Schema for AgentConfig {
+    const SECTION: &'static str = "hirte-agent";
+    const KEYS: &'static [Key<Self>] = AGENT_KEYS;
+    const DATA_FILE: &'static str = "hirte-agent/config/agent.conf";
+    const ETC_FILE: &'static str = "hirte/agent.conf";
+
+    fn log(&mut self) -> &mut LogConfig {
+        &mut self.log
+    }
+
+    fn tcp_keep_alive(&mut self) -> &mut TcpKeepAlive {
+        &mut self.tcp_keep_alive
+    }
+}
+
+/// Puts a value where it belongs, and hands on the remark that reading it gave.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the last step of every `Key::set`"
+)]
+fn put<T>(place: &mut T, parsed: Parsed<T>) -> Result<Option<String>, String> {
+    *place = parsed.value;
+    Ok(parsed.remark)
+}
+
+const fn key<C: Schema>(
+    name: &'static str,
+    default: &'static str,
+    summary: &'static str,
+    set: fn(&mut C, &str) -> Result<Option<String>, String>,
+) -> Key<C> {
+    Key {
+        name,
+        default,
+        summary,
+        set,
+        is_list: false,
+    }
+}
+
+/// The keys of `[hirte]`.
+pub const MANAGER_KEYS: &[Key<ManagerConfig>] = &[
+    key("ManagerPort", "842", PORT_SUMMARY, |config, text| {
+        put(&mut config.port, value::port(text)?)
+    }),
+    Key {
+        name: "AllowedNodeNames",
+        default: "",
+        summary: "names of the nodes that may register, separated by commas",
+        set: |config, text| value::add_node_names(&mut config.allowed_node_names, text),
+        is_list: true,
+    },
+    key(
+        "NodeHeartbeatThreshold",
+        "6s",
+        "silence after which a node is offline; 0: never",
+        |config, text| {
+            put(
+                &mut config.node_heartbeat_threshold,
+                value::threshold(text)?,
+            )
+        },
+    ),
+    keep_alive_time(),
+    keep_alive_interval(),
+    keep_alive_count(),
+    log_level(),
+    log_target(),
+    log_is_quiet(),
+];
+
+/// The keys of `[hirte-agent]`.
+pub const AGENT_KEYS: &[Key<AgentConfig>] = &[
+    key(
+        "NodeName",
+        "",
+        "name of this node; the host name if not set",
+        |config, text| put(&mut config.node_name, value::optional_node_name(text)?),
+    ),
+    key(
+        "ManagerHost",
+        "127.0.0.1",
+        "IP address or name of the manager's host",
+        |config, text| put(&mut config.manager_host, value::host(text)?),
+    ),
+    key("ManagerPort", "842", PORT_SUMMARY, |config, text| {
+        put(&mut config.manager_port, value::port(text)?)
+    }),
+    key(
+        "ManagerAddress",
+        "",
+        "D-Bus address of the manager, instead of ManagerHost and ManagerPort",
+        |config, text| put(&mut config.manager_address, value::address(text)?),
+    ),
+    key(
+        "HeartbeatInterval",
+        "2s",
+        "time between heartbeats to the manager; 0: none",
+        |config, text| put(&mut config.heartbeat_interval, value::interval(text)?),
+    ),
+    key(
+        "ReconnectInterval",
+        "2s",
+        "longest pause between attempts to connect; 0: do not connect again",
+        |config, text| put(&mut config.reconnect_interval, value::interval(text)?),
+    ),
+    key(
+        "ManagerHeartbeatThreshold",
+        "6s",
+        "silence after which the manager is lost; 0: never",
+        |config, text| {
+            put(
+                &mut config.manager_heartbeat_threshold,
+                value::threshold(text)?,
+            )
+        },
+    ),
+    keep_alive_time(),
+    keep_alive_interval(),
+    keep_alive_count(),
+    log_level(),
+    log_target(),
+    log_is_quiet(),
+];
+
+const PORT_SUMMARY: &str = "TCP port of the manager";
+
+const fn keep_alive_time<C: Schema>() -> Key<C> {
+    key(
+        "TCPKeepAliveTime",
+        "1s",
+        "idle time before the first TCP keepalive probe; 0: the system's setting",
+        |config, text| put(&mut config.tcp_keep_alive().time, value::seconds(text)?),
+    )
+}
+
+const fn keep_alive_interval<C: Schema>() -> Key<C> {
+    key(
+        "TCPKeepAliveInterval",
+        "1s",
+        "time between TCP keepalive probes; 0: the system's setting",
+        |config, text| put(&mut config.tcp_keep_alive().interval, value::seconds(text)?),
+    )
+}
+
+const fn keep_alive_count<C: Schema>() -> Key<C> {
+    key(
+        "TCPKeepAliveCount",
+        "4",
+        "unanswered TCP keepalive probes that end a connection; 0: the system's setting",
+        |config, text| put(&mut config.tcp_keep_alive().count, value::count(text)?),
+    )
+}
+
+const fn log_level<C: Schema>() -> Key<C> {
+    key(
+        "LogLevel",
+        "INFO",
+        "least level that is logged: DEBUG, INFO, WARN or ERROR",
+        |config, text| put(&mut config.log().level, value::log_level(text)?),
+    )
+}
+
+const fn log_target<C: Schema>() -> Key<C> {
+    key(
+        "LogTarget",
+        "journald",
+        "where the log goes: journald, stderr or stderr-full",
+        |config, text| put(&mut config.log().target, value::log_target(text)?),
+    )
+}
+
+const fn log_is_quiet<C: Schema>() -> Key<C> {
+    key(
+        "LogIsQuiet",
+        "false",
+        "log nothing at all",
+        |config, text| put(&mut config.log().quiet, value::boolean(text)?),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_all<C: Schema>(config: &mut C) {
+        for key in C::KEYS {
+            let remark = (key.set)(config, key.default);
+            assert_eq!(remark, Ok(None), "{}", key.name);
+            assert!(!key.summary.is_empty(), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn tables_hold_the_built_in_defaults() {
+        let mut manager = ManagerConfig {
+            port: 1,
+            allowed_node_names: Vec::new(),
+            node_heartbeat_threshold: None,
+            tcp_keep_alive: TcpKeepAlive {
+                time: None,
+                interval: None,
+                count: None,
+            },
+            log: LogConfig {
+                level: Level::Error,
+                target: LogTarget::Stderr,
+                quiet: true,
+            },
+        };
+        set_all(&mut manager);
+        assert_eq!(manager, ManagerConfig::default());
+
+        let mut agent = AgentConfig {
+            node_name: "old".to_owned(),
+            manager_host: "old".to_owned(),
+            manager_port: 1,
+            manager_address: Some(AgentConfig::for_node("x").manager()),
+            heartbeat_interval: None,
+            reconnect_interval: None,
+            manager_heartbeat_threshold: None,
+            tcp_keep_alive: TcpKeepAlive {
+                time: None,
+                interval: None,
+                count: None,
+            },
+            log: LogConfig {
+                level: Level::Error,
+                target: LogTarget::Stderr,
+                quiet: true,
+            },
+        };
+        set_all(&mut agent);
+        assert_eq!(agent, AgentConfig::for_node(""));
+    }
+
+    #[test]
+    fn an_address_takes_the_place_of_host_and_port() {
+        let mut agent = AgentConfig::for_node("rpi4");
+        assert_eq!(agent.manager().to_string(), "tcp:host=127.0.0.1,port=842");
+        agent.manager_address = "unix:path=/run/hirte.sock".parse().ok();
+        assert_eq!(agent.manager().to_string(), "unix:path=/run/hirte.sock");
+    }
+}

@@ -1,0 +1,112 @@
+//! The one timer of a daemon.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use async_io::Timer;
+use smol::LocalExecutor;
+
+use super::clock;
+use crate::{core::Instant, wire::Inbox};
+
+/// A timer that pushes an event when its time has come, once for each time set.
+pub struct Alarm {
+    state: Rc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the event is due.
+    due: Cell<Option<Instant>>,
+    /// When the task wakes. It may be earlier than `due`: a later time costs nothing until then,
+    /// and most times are put off before they come.
+    wakes: Cell<Option<Instant>>,
+    waker: RefCell<Option<Waker>>,
+    is_dropped: Cell<bool>,
+}
+
+impl Alarm {
+    /// A timer that is not set. `event` makes its event.
+    pub fn new<E: 'static>(
+        executor: &LocalExecutor<'static>,
+        inbox: &Inbox<E>,
+        event: impl Fn() -> E + 'static,
+    ) -> Self {
+        let state = Rc::new(State::default());
+        let inbox = inbox.clone();
+        let mut task = Task {
+            state: Rc::clone(&state),
+            timer: Timer::never(),
+        };
+        executor
+            .spawn(poll_fn(move |context| {
+                task.poll(context, || inbox.push(event()))
+            }))
+            .detach();
+        Self { state }
+    }
+
+    /// Sets the time of the next event, earlier or later than before; `None` switches the timer
+    /// off. The time that is set already changes nothing and wakes nobody.
+    pub fn set(&self, due: Option<Instant>) {
+        self.state.due.set(due);
+        if let Some(due) = due
+            && self.state.wakes.get().is_none_or(|wakes| due < wakes)
+        {
+            self.state.wakes.set(Some(due));
+            self.state.wake();
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.state.is_dropped.set(true);
+        self.state.wake();
+    }
+}
+
+impl State {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+struct Task {
+    state: Rc<State>,
+    timer: Timer,
+}
+
+impl Task {
+    fn poll(&mut self, context: &mut Context<'_>, ring: impl Fn()) -> Poll<()> {
+        let state = Rc::clone(&self.state);
+        if state.is_dropped.get() {
+            return Poll::Ready(());
+        }
+        *state.waker.borrow_mut() = Some(context.waker().clone());
+        if let Some(wakes) = state.wakes.get() {
+            self.timer.set_after(wakes.since(clock::monotonic()));
+        }
+        while Pin::new(&mut self.timer).poll(context).is_ready() {
+            let now = clock::monotonic();
+            let due = state.due.get();
+            if due.is_some_and(|due| due <= now) {
+                state.due.set(None);
+                ring();
+            }
+            state.wakes.set(state.due.get());
+            match state.due.get() {
+                Some(due) => self.timer.set_after(due.since(now)),
+                None => self.timer = Timer::never(),
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,375 @@
+//! The log of the daemons: levels, targets, and where a message goes.
+//!
+//! Messages come through the [`log`] crate's macros. They go to the journal's own socket, each as one
+//! entry with its priority, or to standard error through [`env_logger`].
+//!
+//! Messages carry names that others chose, so control characters and the characters that reverse the
+//! direction of text are escaped, and only a line feed stays what it is. In the journal it can not
+//! start a field, because such a message is sent with its length; on standard error every line after
+//! the first is indented, so that it can not pass for a message of its own.
+//!
+//! Times on standard error are in UTC (`+0000`): local time needs the time zone database, and a crate
+//! for it is larger than all else in the log. The journal shows local time by itself.
+
+mod journal;
+mod stderr;
+
+use std::{
+    fmt::Write,
+    path::Path,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+use self::{
+    journal::{Journal, Sent},
+    stderr::{Format, Stderr},
+};
+use crate::{core::Level, limits::LOG_MESSAGE_BYTES};
+
+/// Where the log goes; the words of `LogTarget=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// The journal; standard error where there is none.
+    Journald,
+    /// Standard error, with time and level.
+    Stderr,
+    /// Standard error, with time, level and the place in the source.
+    StderrFull,
+}
+
+impl LogTarget {
+    /// Reads a target as it is written in configuration files, in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Journald, Self::Stderr, Self::StderrFull]
+            .into_iter()
+            .find(|target| target.name().eq_ignore_ascii_case(text))
+    }
+
+    /// The target as it is written in configuration files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Journald => "journald",
+            Self::Stderr => "stderr",
+            Self::StderrFull => "stderr-full",
+        }
+    }
+}
+
+/// Reads a level as it is written in configuration files, in any case; `WARNING` is `WARN`.
+#[must_use]
+pub fn parse_level(text: &str) -> Option<Level> {
+    if text.eq_ignore_ascii_case("WARNING") {
+        return Some(Level::Warn);
+    }
+    [Level::Debug, Level::Info, Level::Warn, Level::Error]
+        .into_iter()
+        .find(|&level| level_name(level).eq_ignore_ascii_case(text))
+}
+
+/// The level as it is written in configuration files and in the log.
+#[must_use]
+pub const fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Debug => "DEBUG",
+        Level::Info => "INFO",
+        Level::Warn => "WARN",
+        Level::Error => "ERROR",
+    }
+}
+
+/// The level of syslog(3), by which the journal sorts and colours.
+const fn priority(level: Level) -> u8 {
+    match level {
+        Level::Debug => 7,
+        Level::Info => 6,
+        Level::Warn => 4,
+        Level::Error => 3,
+    }
+}
+
+const fn from_log(level: log::Level) -> Level {
+    match level {
+        log::Level::Error => Level::Error,
+        log::Level::Warn => Level::Warn,
+        log::Level::Info => Level::Info,
+        log::Level::Debug | log::Level::Trace => Level::Debug,
+    }
+}
+
+const fn to_filter(level: Level) -> LevelFilter {
+    match level {
+        Level::Debug => LevelFilter::Debug,
+        Level::Info => LevelFilter::Info,
+        Level::Warn => LevelFilter::Warn,
+        Level::Error => LevelFilter::Error,
+    }
+}
+
+/// Sets up the log of this process under the name `identifier` (`SYSLOG_IDENTIFIER` in the journal).
+///
+/// A second call keeps the identifier and sets the rest. Without a call nothing is logged.
+pub fn init(identifier: &str, level: Level, target: LogTarget, quiet: bool) {
+    let logger = LOGGER.get_or_init(|| Logger::new(identifier, Path::new(journal::SOCKET)));
+    logger.change(|settings| {
+        *settings = Settings {
+            level,
+            target,
+            quiet,
+        };
+    });
+    // Fails where a logger is set, which is ours unless a test has its own.
+    let _ = log::set_logger(logger);
+}
+
+/// Sets the least level that is logged; nothing happens before [`init`].
+pub fn set_level(level: Level) {
+    change(|settings| settings.level = level);
+}
+
+/// Sets where the log goes; nothing happens before [`init`].
+pub fn set_target(target: LogTarget) {
+    change(|settings| settings.target = target);
+}
+
+/// Silences the log, or lets it speak again; nothing happens before [`init`].
+pub fn set_quiet(quiet: bool) {
+    change(|settings| settings.quiet = quiet);
+}
+
+/// The level, target and silence that apply; `None` before [`init`].
+#[must_use]
+pub fn settings() -> Option<Settings> {
+    LOGGER.get().map(|logger| logger.state().settings)
+}
+
+fn change(set: impl FnOnce(&mut Settings)) {
+    if let Some(logger) = LOGGER.get() {
+        logger.change(set);
+    }
+}
+
+/// What applies to the log of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The least level that is logged.
+    pub level: Level,
+    /// Where the log goes.
+    pub target: LogTarget,
+    /// Whether nothing is logged at all.
+    pub quiet: bool,
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+struct Logger {
+    stderr: Stderr,
+    state: Mutex<State>,
+}
+
+struct State {
+    settings: Settings,
+    journal: Journal,
+}
+
+impl Logger {
+    fn new(identifier: &str, socket: &Path) -> Self {
+        Self {
+            stderr: Stderr::new(),
+            state: Mutex::new(State {
+                settings: Settings {
+                    level: Level::Info,
+                    target: LogTarget::Journald,
+                    quiet: false,
+                },
+                journal: Journal::new(identifier, socket),
+            }),
+        }
+    }
+
+    /// The state stays whole whatever a thread that held it died of: every change is one assignment.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, set: impl FnOnce(&mut Settings)) {
+        let mut state = self.state();
+        set(&mut state.settings);
+        log::set_max_level(if state.settings.quiet {
+            LevelFilter::Off
+        } else {
+            to_filter(state.settings.level)
+        });
+    }
+
+    /// Writes one record; gives back the format in which it must go to standard error, if it must.
+    fn write(&self, record: &Record<'_>, message: &str) -> Option<Format> {
+        let mut state = self.state();
+        match state.settings.target {
+            LogTarget::Stderr => Some(Format::Plain),
+            LogTarget::StderrFull => Some(Format::Full),
+            LogTarget::Journald => match state.journal.send(record, message) {
+                Sent::Accepted => None,
+                // Standard error leads to the same journal, and writing there would wait for it.
+                Sent::Stalled if self.stderr.is_journal() => {
+                    state.journal.count_lost();
+                    None
+                }
+                Sent::NoJournal | Sent::Stalled => Some(Format::Fallback),
+            },
+        }
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // Before the lock: an argument's `Display` may log.
+        let message = readable(&record.args().to_string());
+        if let Some(format) = self.write(record, &message) {
+            self.stderr.write(record, &message, format);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The message without anything that acts on a terminal, and not longer than the limit.
+fn readable(message: &str) -> String {
+    let message = message.trim_end_matches('\n');
+    let (message, cut) = match message.split_at_checked(floor_boundary(message)) {
+        Some((message, rest)) => (message, rest.len()),
+        None => (message, 0),
+    };
+    let mut readable = String::with_capacity(message.len());
+    for character in message.chars() {
+        if is_harmless(character) {
+            readable.push(character);
+        } else {
+            readable.extend(character.escape_default());
+        }
+    }
+    if cut > 0 {
+        // Writing to a String does not fail.
+        let _ = write!(readable, "… ({cut} bytes cut)");
+    }
+    readable
+}
+
+/// The last boundary of a character within the limit.
+fn floor_boundary(message: &str) -> usize {
+    let end = message.len().min(LOG_MESSAGE_BYTES);
+    (0..=end)
+        .rev()
+        .find(|&end| message.is_char_boundary(end))
+        .unwrap_or(0)
+}
+
+fn is_harmless(character: char) -> bool {
+    match character {
+        '\n' | '\t' => true,
+        // Line and paragraph separators; marks that reverse the direction of the text after them.
+        '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
+        _ => !character.is_control(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_targets_are_read_as_they_are_written() {
+        for level in [Level::Debug, Level::Info, Level::Warn, Level::Error] {
+            assert_eq!(parse_level(level_name(level)), Some(level));
+            assert_eq!(parse_level(&level_name(level).to_lowercase()), Some(level));
+        }
+        assert_eq!(parse_level("warning"), Some(Level::Warn));
+        assert_eq!(parse_level("trace"), None);
+        assert_eq!(parse_level(""), None);
+        for target in [
+            LogTarget::Journald,
+            LogTarget::Stderr,
+            LogTarget::StderrFull,
+        ] {
+            assert_eq!(
+                LogTarget::parse(&target.name().to_uppercase()),
+                Some(target)
+            );
+        }
+        assert_eq!(LogTarget::parse("stdout"), None);
+    }
+
+    #[test]
+    fn messages_can_not_act_on_a_terminal() {
+        assert_eq!(
+            readable("a\u{1b}[2Jb\rc\0\u{85}"),
+            "a\\u{1b}[2Jb\\rc\\u{0}\\u{85}"
+        );
+        assert_eq!(
+            readable("x\u{202e}y\u{2066}z\u{2028}"),
+            "x\\u{202e}y\\u{2066}z\\u{2028}"
+        );
+        assert_eq!(
+            readable("tab\tümlaut 'ok' \\\nline\n"),
+            "tab\tümlaut 'ok' \\\nline"
+        );
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        let whole = "x".repeat(LOG_MESSAGE_BYTES);
+        assert_eq!(readable(&whole), whole);
+        let long = format!("{}üyz", "x".repeat(LOG_MESSAGE_BYTES - 1));
+        let kept = "x".repeat(LOG_MESSAGE_BYTES - 1);
+        assert_eq!(readable(&long), format!("{kept}… (4 bytes cut)"));
+    }
+
+    #[test]
+    fn targets_decide_where_a_message_goes() {
+        let logger = Logger::new("hirte", Path::new("/nowhere/socket"));
+        let record = Record::builder().level(log::Level::Info).build();
+        for (target, format) in [
+            (LogTarget::Journald, Format::Fallback),
+            (LogTarget::Stderr, Format::Plain),
+            (LogTarget::StderrFull, Format::Full),
+        ] {
+            logger.state().settings.target = target;
+            assert_eq!(logger.write(&record, "m"), Some(format));
+        }
+    }
+
+    #[test]
+    fn the_log_can_be_changed_while_it_runs() {
+        // The only test that touches the process's own logger.
+        set_level(Level::Debug);
+        assert_eq!(settings(), None);
+        init("hirte", Level::Info, LogTarget::Stderr, false);
+        assert_eq!(log::max_level(), LevelFilter::Info);
+        set_level(Level::Debug);
+        set_target(LogTarget::StderrFull);
+        assert_eq!(log::max_level(), LevelFilter::Debug);
+        set_quiet(true);
+        assert_eq!(log::max_level(), LevelFilter::Off);
+        set_level(Level::Warn);
+        assert_eq!(log::max_level(), LevelFilter::Off);
+        set_quiet(false);
+        assert_eq!(log::max_level(), LevelFilter::Warn);
+        let expected = Settings {
+            level: Level::Warn,
+            target: LogTarget::StderrFull,
+            quiet: false,
+        };
+        assert_eq!(settings(), Some(expected));
+        log::warn!("this message of the test is on standard error");
+    }
+}

@@ -1,0 +1,148 @@
+//! D-Bus addresses (D-Bus Specification, "Server Addresses"), and sockets of this machine.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt, io,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
+};
+
+use async_io::Async;
+use zbus::{
+    Address,
+    address::transport::{Transport, UnixSocket},
+};
+
+/// One place to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `tcp:host=HOST,port=PORT`
+    Tcp {
+        /// A name or an IP address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// `unix:path=PATH`, or `unix:abstract=NAME` as a path that starts with NUL.
+    Unix(PathBuf),
+}
+
+/// Why an address is none that we can connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressError {
+    /// The address.
+    pub address: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "D-Bus address \"{}\": {}", self.address, self.reason)
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+/// The endpoints of an address list, which are to be tried in this order. Entries that we can not
+/// use are passed over if there is one that we can.
+pub fn parse(address: &str) -> Result<Vec<Endpoint>, AddressError> {
+    let mut endpoints = Vec::new();
+    let mut first_error = None;
+    for entry in address.split(';').filter(|entry| !entry.is_empty()) {
+        match parse_one(entry) {
+            Ok(endpoint) => endpoints.push(endpoint),
+            Err(reason) => {
+                first_error.get_or_insert(AddressError {
+                    address: entry.to_owned(),
+                    reason,
+                });
+            }
+        }
+    }
+    if !endpoints.is_empty() {
+        return Ok(endpoints);
+    }
+    Err(first_error.unwrap_or_else(|| AddressError {
+        address: address.to_owned(),
+        reason: "it is empty".to_owned(),
+    }))
+}
+
+fn parse_one(entry: &str) -> Result<Endpoint, String> {
+    let parsed: Address = entry.parse().map_err(|error| match error {
+        zbus::Error::Address(reason) => reason,
+        other => other.to_string(),
+    })?;
+    match parsed.transport() {
+        Transport::Tcp(tcp) if tcp.nonce_file().is_some() => {
+            Err("nonce-tcp is not supported".to_owned())
+        }
+        Transport::Tcp(tcp) => {
+            let host = String::from_utf8(unescape(tcp.host().as_bytes())?);
+            Ok(Endpoint::Tcp {
+                host: host.map_err(|_| "the host is not UTF-8".to_owned())?,
+                port: tcp.port(),
+            })
+        }
+        Transport::Unix(unix) => match unix.path() {
+            UnixSocket::File(path) => {
+                let path = unescape(path.as_os_str().as_bytes())?;
+                Ok(Endpoint::Unix(OsString::from_vec(path).into()))
+            }
+            UnixSocket::Abstract(name) => {
+                let name = [&[0], unescape(name.as_bytes())?.as_slice()].concat();
+                Ok(Endpoint::Unix(OsString::from_vec(name).into()))
+            }
+            _ => Err("a directory can only be listened on".to_owned()),
+        },
+        _ => Err("expected tcp: or unix:".to_owned()),
+    }
+}
+
+/// Undoes the escaping of a value (`%2c` is a comma), which zbus leaves to its user.
+fn unescape(value: &[u8]) -> Result<Vec<u8>, String> {
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.iter();
+    while let Some(&byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        match (digit(rest.next()), digit(rest.next())) {
+            (Some(high), Some(low)) => bytes.extend(u8::try_from(high << 4 | low)),
+            _ => return Err("\"%\" without two hex digits".to_owned()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// The address of the system bus: `DBUS_SYSTEM_BUS_ADDRESS`, or the socket of the specification,
+/// which some systems have in `/var/run` alone.
+#[must_use]
+pub fn system_bus() -> String {
+    env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_else(|_| {
+        "unix:path=/run/dbus/system_bus_socket;unix:path=/var/run/dbus/system_bus_socket".to_owned()
+    })
+}
+
+/// The address of the user's bus: `DBUS_SESSION_BUS_ADDRESS`, or the socket that systemd gives to
+/// each user.
+#[must_use]
+pub fn user_bus() -> String {
+    env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_else(|_| {
+        let directory = env::var("XDG_RUNTIME_DIR")
+            .unwrap_or_else(|_| format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+        format!("unix:path={directory}/bus")
+    })
+}
+
+/// Connects to the socket at `path`; an abstract name starts with NUL.
+pub async fn connect_unix(path: &Path) -> io::Result<Async<UnixStream>> {
+    Async::<UnixStream>::connect(path).await
+}

@@ -1,0 +1,103 @@
+//! What the tests of the transport share.
+
+pub mod zbus_runtime;
+
+use std::{
+    future::Future,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    rc::Rc,
+    time::Duration,
+};
+
+use async_io::{Async, Timer};
+use hirte::{
+    bus::{Body, Message, message::BodyCheck},
+    wire::{Inbox, Link, LinkSettings, Received, Role, Stream, tcp},
+};
+use smol::{LocalExecutor, future::or};
+
+/// An event and the number of the link that it is from.
+pub type Event = (usize, Received);
+
+pub const SETTINGS: LinkSettings = LinkSettings {
+    max_message: 1 << 20,
+    max_queued: Some(1 << 20),
+    body_check: BodyCheck::Full,
+};
+
+/// One thread with an executor and an inbox, as a daemon has.
+#[derive(Clone, Default)]
+pub struct Daemon {
+    pub executor: Rc<LocalExecutor<'static>>,
+    pub inbox: Inbox<Event>,
+}
+
+impl Daemon {
+    pub fn open(&self, number: usize, stream: Stream, role: Role) -> Link {
+        self.open_with(number, stream, role, SETTINGS)
+    }
+
+    pub fn open_with(
+        &self,
+        number: usize,
+        stream: Stream,
+        role: Role,
+        settings: LinkSettings,
+    ) -> Link {
+        let wrap = move |received| (number, received);
+        Link::open(&self.executor, stream, role, settings, &self.inbox, wrap)
+    }
+
+    /// The next message; other events fail the test.
+    pub async fn message(&self) -> (usize, Message) {
+        match self.inbox.next().await {
+            (number, Received::Message(message)) => (number, message),
+            other => panic!("expected a message, got {other:?}"),
+        }
+    }
+
+    /// The next event, if it comes while everything that can happen happens.
+    pub async fn soon(&self) -> Option<Event> {
+        or(async { Some(self.inbox.next().await) }, async {
+            Timer::after(Duration::from_millis(100)).await;
+            None
+        })
+        .await
+    }
+}
+
+/// Runs a test on one thread, for ten seconds at most.
+pub fn run<T, F: Future<Output = T>>(test: impl FnOnce(Daemon) -> F) -> T {
+    let daemon = Daemon::default();
+    let executor = Rc::clone(&daemon.executor);
+    let limited = or(test(daemon), async {
+        Timer::after(Duration::from_secs(10)).await;
+        panic!("the test did not end within 10 s");
+    });
+    smol::block_on(executor.run(limited))
+}
+
+/// A listener and its address on the loopback.
+pub fn listen() -> (tcp::Listener, SocketAddr) {
+    let listener = tcp::listen(0).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, (Ipv4Addr::LOCALHOST, port).into())
+}
+
+/// Both ends of a connection over the loopback; the first is the accepted one.
+pub async fn tcp_pair() -> (Async<TcpStream>, Async<TcpStream>) {
+    let (listener, address) = listen();
+    let client = tcp::connect(address, &tcp::KeepAlive::default())
+        .await
+        .unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    (server, client)
+}
+
+/// A signal with `length` bytes of text.
+pub fn signal(serial: u32, length: usize) -> Message {
+    let text = "x".repeat(length);
+    let mut signal = Message::signal("/a", "b.c", "Said", Body::of(&(text.as_str(),)));
+    signal.serial = serial;
+    signal
+}
