@@ -118,6 +118,10 @@ pub const MAX_RECORD: u64 = 1 << 30;
 
 // Counts
 
+/// Events that are handled before what they sent is written: enough to write many messages at
+/// once, and few enough that nobody waits long for an answer.
+pub const EVENTS_PER_TURN: usize = 256;
+
 /// Connections that wait to be accepted; the kernel caps it to its own bound (`somaxconn`).
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// Places of the event queue whose memory is kept when it is empty.

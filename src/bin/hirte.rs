@@ -1,3 +1,8 @@
-//! TBD
+//! The manager's executable.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hirte::manager::command::main()
+}

@@ -7,6 +7,7 @@
 
 pub mod body;
 pub mod error;
+pub mod interface;
 pub mod marshal;
 pub mod message;
 pub mod names;

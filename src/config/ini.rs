@@ -297,6 +297,7 @@ mod tests {
                         Some((first, rest))
                             if random.below(2) == 0
                                 && !first.is_empty()
+                                && !first.ends_with('\t')
                                 && !rest.starts_with(['#', ';', '[', ' ', '\t'])
                                 && !is_assignment(rest) =>
                         {

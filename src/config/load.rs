@@ -267,8 +267,10 @@ impl<C: Schema> Loader<C> {
 }
 
 fn unknown_section<C: Schema>(name: &str) -> String {
-    let meant = similar(name, [C::SECTION])
-        .map_or_else(|| format!("expected [{}]", C::SECTION), did_you_mean);
+    let meant = similar(name, [C::SECTION]).map_or_else(
+        || format!("expected [{}]", C::SECTION),
+        |section| did_you_mean(&format!("[{section}]")),
+    );
     format!("unknown section [{}] is ignored, {meant}", shorten(name))
 }
 

@@ -246,10 +246,7 @@ impl Log for Logger {
 /// The message without anything that acts on a terminal, and not longer than the limit.
 fn readable(message: &str) -> String {
     let message = message.trim_end_matches('\n');
-    let (message, cut) = match message.split_at_checked(floor_boundary(message)) {
-        Some((message, rest)) => (message, rest.len()),
-        None => (message, 0),
-    };
+    let (message, rest) = message.split_at(message.floor_char_boundary(LOG_MESSAGE_BYTES));
     let mut readable = String::with_capacity(message.len());
     for character in message.chars() {
         if is_harmless(character) {
@@ -258,20 +255,11 @@ fn readable(message: &str) -> String {
             readable.extend(character.escape_default());
         }
     }
-    if cut > 0 {
+    if !rest.is_empty() {
         // Writing to a String does not fail.
-        let _ = write!(readable, "… ({cut} bytes cut)");
+        let _ = write!(readable, "… ({} bytes cut)", rest.len());
     }
     readable
-}
-
-/// The last boundary of a character within the limit.
-fn floor_boundary(message: &str) -> usize {
-    let end = message.len().min(LOG_MESSAGE_BYTES);
-    (0..=end)
-        .rev()
-        .find(|&end| message.is_char_boundary(end))
-        .unwrap_or(0)
 }
 
 fn is_harmless(character: char) -> bool {
@@ -285,6 +273,14 @@ fn is_harmless(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        env,
+        fs::{self, File},
+        os::unix::fs::MetadataExt,
+        process,
+        sync::atomic::{AtomicU32, Ordering},
+    };
+
     use super::*;
 
     #[test]
@@ -348,20 +344,28 @@ mod tests {
         }
     }
 
+    /// Also run in a process of its own by the test below; no other test touches the process's logger.
     #[test]
     fn the_log_can_be_changed_while_it_runs() {
-        // The only test that touches the process's own logger.
         set_level(Level::Debug);
         assert_eq!(settings(), None);
+        log::error!("before the log is set up");
+
         init("hirte", Level::Info, LogTarget::Stderr, false);
         assert_eq!(log::max_level(), LevelFilter::Info);
+        log::debug!("below the level");
+        log::info!("two\nlines \x1b[2J");
+
         set_level(Level::Debug);
         set_target(LogTarget::StderrFull);
         assert_eq!(log::max_level(), LevelFilter::Debug);
+        log::debug!("with its place");
+
         set_quiet(true);
-        assert_eq!(log::max_level(), LevelFilter::Off);
         set_level(Level::Warn);
         assert_eq!(log::max_level(), LevelFilter::Off);
+        log::error!("while the log is quiet");
+
         set_quiet(false);
         assert_eq!(log::max_level(), LevelFilter::Warn);
         let expected = Settings {
@@ -370,6 +374,62 @@ mod tests {
             quiet: false,
         };
         assert_eq!(settings(), Some(expected));
-        log::warn!("this message of the test is on standard error");
+    }
+
+    /// What the test above writes to standard error, without times and line numbers.
+    fn standard_error(journal_stream: impl Fn(&fs::Metadata) -> String) -> Vec<String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("hirte-stderr-{}-{count}", process::id()));
+        let file = File::create(&path).unwrap();
+        let status = process::Command::new(env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("logging::tests::the_log_can_be_changed_while_it_runs")
+            .env("JOURNAL_STREAM", journal_stream(&file.metadata().unwrap()))
+            .stdout(process::Stdio::null())
+            .stderr(file)
+            .status();
+        let written = fs::read_to_string(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(status.unwrap().success(), "{written}");
+        written
+            .lines()
+            .map(|line| {
+                let time = line.find("+0000").unwrap();
+                let start = line.find("20").unwrap();
+                assert_eq!(time - start, "2026-11-22 01:00:46,407".len(), "{line}");
+                let line = format!("{}{}", &line[..start], &line[time + "+0000 ".len()..]);
+                match line.split_once("mod.rs:") {
+                    Some((start, rest)) => {
+                        format!("{start}mod.rs{}", rest.trim_start_matches(char::is_numeric))
+                    }
+                    None => line,
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn standard_error_gets_each_line_with_its_beginning() {
+        assert_eq!(
+            standard_error(|_| "1:1".to_owned()),
+            [
+                "INFO\t: two",
+                "INFO\t:     lines \\u{1b}[2J",
+                "DEBUG\tsrc/logging/mod.rs\tmsg=\"with its place\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn standard_error_that_is_the_journal_gets_priorities() {
+        assert_eq!(
+            standard_error(|file| format!("{}:{}", file.dev(), file.ino())),
+            [
+                "<6>INFO\t: two",
+                "<6>INFO\t:     lines \\u{1b}[2J",
+                "<7>DEBUG\tsrc/logging/mod.rs\tmsg=\"with its place\"",
+            ]
+        );
     }
 }

@@ -237,8 +237,11 @@ pub enum Event {
         /// For the log.
         reason: String,
     },
-    /// Another program owns our name on the bus.
-    BusNameTaken,
+    /// The bus does not give us our name: another program owns it, or the policy forbids it.
+    BusNameRefused {
+        /// For the log.
+        reason: String,
+    },
     /// More (or again less) waits to be sent to the bus than a new call should add to.
     BusCongested(bool),
     /// A client called a method.

@@ -169,7 +169,7 @@ impl State {
             Event::Started { last_job_id } => self.start(now, last_job_id, actions),
             Event::BusAttached => self.bus_attached(actions),
             Event::BusLost { reason } => self.bus_lost(now, &reason, actions),
-            Event::BusNameTaken => Self::bus_name_taken(actions),
+            Event::BusNameRefused { reason } => Self::bus_name_refused(&reason, actions),
             Event::BusCongested(congested) => self.bus_congested = congested,
             Event::Call {
                 call,
@@ -297,12 +297,9 @@ impl State {
         self.become_ready(actions);
     }
 
-    fn bus_name_taken(actions: &mut Vec<Action>) {
-        log(
-            actions,
-            Level::Error,
-            "Failed to acquire the bus name org.containers.hirte: another program owns it",
-        );
+    fn bus_name_refused(reason: &str, actions: &mut Vec<Action>) {
+        let text = format!("Failed to acquire the bus name org.containers.hirte: {reason}");
+        log(actions, Level::Error, text);
         actions.push(Action::Exit { status: 1 });
     }
 

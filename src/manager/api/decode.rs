@@ -1,0 +1,289 @@
+//! From a client's message to what it asks for.
+
+use super::interfaces;
+use crate::{
+    bus::{
+        Body, CallError, Kind, Message, error_name,
+        interface::{self, Interface},
+        names, relay,
+    },
+    manager::state::event::{Call, Event, JobKind, Method, Object},
+};
+
+/// What a message on the API's bus is.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A call for the state.
+    Event(Event),
+    /// A call that needs no state; this answers it.
+    MachineId(Call),
+    /// An answer of the bus to one of our own calls, or a signal.
+    NotACall,
+}
+
+/// Reads a message.
+#[must_use]
+pub fn decode(message: Message) -> Incoming {
+    if message.kind != Kind::Call {
+        return Incoming::NotACall;
+    }
+    let object = Object::at(&message.path);
+    let call = Call {
+        client: message.sender.clone(),
+        serial: message.serial,
+        expects_reply: message.flags.expects_reply(),
+    };
+    if message.is(names::PEER_INTERFACE, "GetMachineId") {
+        return Incoming::MachineId(call);
+    }
+    let method = method(&object, message).unwrap_or_else(Method::Refused);
+    Incoming::Event(Event::Call {
+        call,
+        object,
+        method,
+    })
+}
+
+/// The method that a call names, if the object has it and the arguments have its types.
+fn method(object: &Object, message: Message) -> Result<Method, CallError> {
+    let own = object.interface().and_then(interfaces::public);
+    let mut offered = own.into_iter().chain(interface::STANDARD);
+    let found = if message.interface.is_empty() {
+        // Without an interface any that has the method may be meant ("Message Types"); ours is.
+        offered.find_map(|interface| Some((interface, interface.method(&message.member)?)))
+    } else {
+        let interface = offered
+            .find(|interface| interface.name == message.interface)
+            .ok_or_else(|| unknown_interface(&message))?;
+        interface
+            .method(&message.member)
+            .map(|method| (interface, method))
+    };
+    let Some((interface, method)) = found else {
+        return Err(unknown_method(&message));
+    };
+    let expected = method.signature();
+    if message.body.signature != expected {
+        return Err(wrong_arguments(interface, &message, &expected));
+    }
+    arguments(interface, message).map_err(|error| {
+        CallError::new(
+            error_name::INVALID_ARGS,
+            format!("Invalid arguments: {error}"),
+        )
+    })
+}
+
+/// The arguments have the right types; this reads them.
+fn arguments(
+    interface: &Interface,
+    message: Message,
+) -> Result<Method, crate::bus::marshal::Malformed> {
+    let Message { member, body, .. } = message;
+    let method = match (interface.name, member.as_str()) {
+        (names::PEER_INTERFACE, _) => Method::PeerPing,
+        (names::INTROSPECTABLE_INTERFACE, _) => Method::Introspect,
+        (names::PROPERTIES_INTERFACE, "Get") => {
+            let (interface, property) = body.parse()?;
+            Method::GetProperty {
+                interface,
+                property,
+            }
+        }
+        (names::PROPERTIES_INTERFACE, "GetAll") => {
+            Method::GetAllProperties(body.parse::<(_,)>()?.0)
+        }
+        (names::PROPERTIES_INTERFACE, _) => set_property(&body)?,
+        (names::MANAGER_INTERFACE, "Ping") => Method::Ping(body.parse::<(_,)>()?.0),
+        (names::MANAGER_INTERFACE, "ListUnits") => Method::ListUnits { detailed: false },
+        (names::MANAGER_INTERFACE, "ListUnitsDetailed") => Method::ListUnits { detailed: true },
+        (names::MANAGER_INTERFACE, "ListNodes") => Method::ListNodes,
+        (names::MANAGER_INTERFACE, "GetNode") => Method::GetNode(body.parse::<(_,)>()?.0),
+        (names::JOB_INTERFACE, "Cancel") => Method::CancelJob,
+        (names::NODE_INTERFACE, _) => return node_method(member, body),
+        _ => Method::Refused(CallError::new(
+            error_name::UNKNOWN_METHOD,
+            format!("Method {member} is described but not offered"),
+        )),
+    };
+    Ok(method)
+}
+
+fn node_method(member: String, body: Body) -> Result<Method, crate::bus::marshal::Malformed> {
+    if let Some(kind) = JobKind::ALL
+        .into_iter()
+        .find(|kind| kind.method() == member)
+    {
+        let (unit, mode) = body.parse()?;
+        return Ok(Method::QueueJob { kind, unit, mode });
+    }
+    debug_assert!(
+        relay::relay_method(&member).is_some(),
+        "{member} is not relayed"
+    );
+    Ok(Method::Relay {
+        method: member,
+        arguments: body,
+    })
+}
+
+/// None of our properties can be set.
+fn set_property(body: &Body) -> Result<Method, crate::bus::marshal::Malformed> {
+    let mut reader = body.reader();
+    let (interface, property) = (reader.str()?, reader.str()?);
+    let error = match interfaces::public(interface).map(|found| found.property(property)) {
+        Some(Some(_)) => CallError::new(
+            error_name::PROPERTY_READ_ONLY,
+            format!("Property '{property}' is not writable."),
+        ),
+        Some(None) => CallError::new(
+            error_name::UNKNOWN_PROPERTY,
+            format!("Unknown property '{property}'."),
+        ),
+        None => CallError::new(
+            error_name::UNKNOWN_INTERFACE,
+            format!("Unknown interface '{interface}'."),
+        ),
+    };
+    Ok(Method::Refused(error))
+}
+
+fn unknown_interface(message: &Message) -> CallError {
+    CallError::new(
+        error_name::UNKNOWN_INTERFACE,
+        format!("Unknown interface '{}'.", message.interface),
+    )
+}
+
+fn unknown_method(message: &Message) -> CallError {
+    CallError::new(
+        error_name::UNKNOWN_METHOD,
+        format!(
+            "Unknown method '{}' of interface '{}'.",
+            message.member, message.interface
+        ),
+    )
+}
+
+fn wrong_arguments(interface: &Interface, message: &Message, expected: &str) -> CallError {
+    CallError::new(
+        error_name::INVALID_ARGS,
+        format!(
+            "Invalid arguments '{}' to call {}.{}(), expecting '{expected}'.",
+            message.body.signature, interface.name, message.member
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(path: &str, interface: &str, member: &str, body: Body) -> (Object, Method) {
+        let mut message = Message::call(path, interface, member, body);
+        message.sender = ":1.7".to_owned();
+        match decode(message) {
+            Incoming::Event(Event::Call { object, method, .. }) => (object, method),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refusal(path: &str, interface: &str, member: &str, body: Body) -> String {
+        match decoded(path, interface, member, body).1 {
+            Method::Refused(error) => format!("{}: {}", error.name, error.message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const NODE: &str = "/org/containers/hirte/node/rpi4";
+
+    #[test]
+    fn every_described_method_is_understood() {
+        for interface in interfaces::PUBLIC {
+            let path = match interface.name {
+                names::NODE_INTERFACE => NODE,
+                names::JOB_INTERFACE => "/org/containers/hirte/job/1",
+                _ => names::MANAGER_PATH,
+            };
+            for method in interface.methods {
+                let body = match method.signature().as_str() {
+                    "" => Body::default(),
+                    "s" => Body::of(&("a",)),
+                    "ss" => Body::of(&("a", "b")),
+                    "sss" => Body::of(&("a", "b", "c")),
+                    "asb" => Body::of(&(vec!["a"], true)),
+                    "asbb" => Body::of(&(vec!["a"], true, false)),
+                    other => panic!("no body of {other}"),
+                };
+                for interface in [interface.name, ""] {
+                    let (_, method) = decoded(path, interface, method.name, body.clone());
+                    assert!(!matches!(method, Method::Refused(_)), "{method:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn relayed_methods_have_the_types_of_the_relay_table() {
+        for method in interfaces::NODE.methods {
+            let Some(relayed) = relay::relay_method(method.name) else {
+                continue;
+            };
+            let results: String = method.results.iter().map(|result| result.1).collect();
+            assert_eq!(
+                (method.signature().as_str(), results.as_str()),
+                (relayed.arguments, relayed.result)
+            );
+        }
+    }
+
+    #[test]
+    fn what_an_object_does_not_offer_is_refused_with_the_usual_errors() {
+        let text = refusal(NODE, names::MANAGER_INTERFACE, "ListNodes", Body::default());
+        assert!(text.starts_with(error_name::UNKNOWN_INTERFACE), "{text}");
+        let text = refusal(NODE, names::NODE_INTERFACE, "Fly", Body::default());
+        assert!(text.starts_with(error_name::UNKNOWN_METHOD), "{text}");
+        let text = refusal(
+            names::MANAGER_PATH,
+            names::MANAGER_INTERFACE,
+            "GetNode",
+            Body::of(&(7,)),
+        );
+        assert_eq!(
+            text,
+            "org.freedesktop.DBus.Error.InvalidArgs: Invalid arguments 'i' to call \
+             org.containers.hirte.Manager.GetNode(), expecting 's'."
+        );
+        let set = Body::of(&(names::NODE_INTERFACE, "Status", crate::bus::Value::U32(1)));
+        let text = refusal(NODE, names::PROPERTIES_INTERFACE, "Set", set);
+        assert!(text.starts_with(error_name::PROPERTY_READ_ONLY), "{text}");
+    }
+
+    #[test]
+    fn paths_name_objects() {
+        for (path, object) in [
+            ("/", Object::Above("/".into())),
+            ("/org", Object::Above("/org".into())),
+            ("/org/containers", Object::Above("/org/containers".into())),
+            ("/org/containers/hirte", Object::Manager),
+            ("/org/containers/hirte/node", Object::Nodes),
+            (
+                "/org/containers/hirte/node/bar_2d2",
+                Object::Node("bar-2".into()),
+            ),
+            (
+                "/org/containers/hirte/node/a/b",
+                Object::Unknown("/org/containers/hirte/node/a/b".into()),
+            ),
+            ("/org/containers/hirte/job/7", Object::Job(7)),
+            (
+                "/org/containers/hirte/job/07",
+                Object::Unknown("/org/containers/hirte/job/07".into()),
+            ),
+            ("/org/contain", Object::Unknown("/org/contain".into())),
+        ] {
+            assert_eq!(Object::at(path), object);
+            assert_eq!(object.path(), path);
+        }
+    }
+}

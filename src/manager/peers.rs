@@ -1,0 +1,166 @@
+//! The internal protocol between manager and agents: messages to and from the types of the state.
+
+use crate::{
+    bus::{CallError, Kind, Message, error_name, names},
+    manager::state::event::{FromPeer, ToPeer},
+};
+
+/// What a message of an agent means.
+#[must_use]
+pub fn decode(message: Message) -> FromPeer {
+    match message.kind {
+        Kind::Return => FromPeer::Return {
+            reply_serial: message.reply_serial,
+            body: message.body,
+        },
+        Kind::Error => FromPeer::Error {
+            reply_serial: message.reply_serial,
+            error: CallError::from_reply(message.error_name, &message.body),
+        },
+        Kind::Signal => decode_signal(&message).unwrap_or(FromPeer::Other),
+        Kind::Call if message.flags.expects_reply() => decode_call(&message),
+        Kind::Call => FromPeer::Other,
+    }
+}
+
+fn decode_signal(message: &Message) -> Option<FromPeer> {
+    if message.interface != names::INTERNAL_AGENT_INTERFACE {
+        return None;
+    }
+    match message.member.as_str() {
+        "Heartbeat" => Some(FromPeer::Heartbeat),
+        "JobDone" => {
+            let (id, result) = message.body.parse().ok()?;
+            Some(FromPeer::JobDone { id, result })
+        }
+        "JobStateChanged" => {
+            let (id, state) = message.body.parse().ok()?;
+            Some(FromPeer::JobStateChanged { id, state })
+        }
+        _ => None,
+    }
+}
+
+fn decode_call(message: &Message) -> FromPeer {
+    let serial = message.serial;
+    if message.is(names::PEER_INTERFACE, "Ping") {
+        return FromPeer::Ping { serial };
+    }
+    let refuse = |name, text: String| FromPeer::UnknownCall {
+        serial,
+        error: CallError::new(name, text),
+    };
+    if !message.is(names::INTERNAL_MANAGER_INTERFACE, "Register") {
+        let text = format!("Unknown method {}.{}", message.interface, message.member);
+        return refuse(error_name::UNKNOWN_METHOD, text);
+    }
+    if message.path != names::INTERNAL_MANAGER_PATH {
+        return refuse(
+            error_name::UNKNOWN_OBJECT,
+            format!("Unknown object '{}'.", message.path),
+        );
+    }
+    match message.body.parse() {
+        Ok((name,)) => FromPeer::Register { serial, name },
+        Err(_) => {
+            let types = &message.body.signature;
+            let text = format!("Invalid arguments '{types}' to call Register(), expecting 's'.");
+            refuse(error_name::INVALID_ARGS, text)
+        }
+    }
+}
+
+/// The message that carries `content` to an agent, as our message number `serial`.
+#[must_use]
+pub fn encode(serial: u32, content: ToPeer) -> Message {
+    let message = match content {
+        ToPeer::Call { method, arguments } => Message::call(
+            names::INTERNAL_AGENT_PATH,
+            names::INTERNAL_AGENT_INTERFACE,
+            &method,
+            arguments,
+        )
+        .to(names::AGENT_BUS_NAME),
+        ToPeer::Ping => {
+            let body = crate::bus::Body::default();
+            Message::call(
+                names::INTERNAL_AGENT_PATH,
+                names::PEER_INTERFACE,
+                "Ping",
+                body,
+            )
+            .to(names::AGENT_BUS_NAME)
+        }
+        ToPeer::Return { reply_serial } => {
+            Message::reply(reply_serial, crate::bus::Body::default())
+        }
+        ToPeer::Error {
+            reply_serial,
+            error,
+        } => Message::error(reply_serial, &error),
+    };
+    // As sd_bus_set_sender(3) does in the C manager: agents may look at it.
+    Message {
+        serial,
+        sender: names::MANAGER_BUS_NAME.to_owned(),
+        ..message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Body;
+
+    #[test]
+    fn a_register_call_is_understood_only_where_it_belongs() {
+        let call = |path, body| {
+            let interface = names::INTERNAL_MANAGER_INTERFACE;
+            decode(Message::call(path, interface, "Register", body))
+        };
+        let good = call(names::INTERNAL_MANAGER_PATH, Body::of(&("rpi4",)));
+        assert_eq!(
+            good,
+            FromPeer::Register {
+                serial: 0,
+                name: "rpi4".to_owned()
+            }
+        );
+        for bad in [
+            call("/", Body::of(&("rpi4",))),
+            call(names::INTERNAL_MANAGER_PATH, Body::of(&(4,))),
+        ] {
+            assert!(matches!(bad, FromPeer::UnknownCall { .. }), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn signals_of_wrong_types_only_show_that_the_peer_lives() {
+        let signal = |member, body| {
+            let interface = names::INTERNAL_AGENT_INTERFACE;
+            decode(Message::signal(
+                names::INTERNAL_AGENT_PATH,
+                interface,
+                member,
+                body,
+            ))
+        };
+        let done = FromPeer::JobDone {
+            id: 7,
+            result: "done".to_owned(),
+        };
+        assert_eq!(signal("JobDone", Body::of(&(7_u32, "done"))), done);
+        assert_eq!(signal("JobDone", Body::of(&("done",))), FromPeer::Other);
+        assert_eq!(signal("Heartbeat", Body::default()), FromPeer::Heartbeat);
+        assert_eq!(signal("Unknown", Body::default()), FromPeer::Other);
+    }
+
+    /// The answer to Register has the bytes of the C manager.
+    #[test]
+    fn the_answer_to_register_has_the_bytes_of_the_c_manager() {
+        let bytes = encode(1, ToPeer::Return { reply_serial: 1 }).encode();
+        let expected = b"l\x02\x01\x01\0\0\0\0\x01\0\0\0\x25\0\0\0\x05\x01u\0\x01\0\0\0\
+            \x07\x01s\0\x14\0\0\0org.containers.hirte\0\0\0\0";
+        assert_eq!(bytes, expected);
+    }
+}

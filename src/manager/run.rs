@@ -1,0 +1,333 @@
+//! The manager's loop: one inbox, one state, and the actions carried out in order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    process::ExitCode,
+    rc::Rc,
+};
+
+use smol::{LocalExecutor, channel};
+
+use super::{
+    api,
+    api_bus::{self, ApiBus},
+    job_ids::JobIds,
+    peers,
+    state::{
+        Settings, State,
+        event::{Action, Event, PeerId, ToPeer},
+    },
+};
+use crate::{
+    bus::{Body, message::BodyCheck},
+    daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
+    limits,
+    wire::{
+        inbox::Inbox,
+        link::{Link, LinkSettings, Received, Role, Stream},
+        tcp::{self, KeepAlive, Listener},
+    },
+};
+
+/// What reaches the loop, before it is known what it means.
+enum Incoming {
+    BusConnected(io::Result<Stream>),
+    Bus(Received),
+    Accepted(Accepted),
+    AcceptFailed(io::Error),
+    Peer(PeerId, Received),
+    Alarm,
+    Signal(Signal),
+}
+
+/// A connection that was accepted, and its place in the queue of accepted ones.
+struct Accepted {
+    stream: async_io::Async<std::net::TcpStream>,
+    address: std::net::SocketAddr,
+}
+
+/// What the loop needs beside the settings of the state.
+pub struct Edges {
+    /// Where agents connect.
+    pub listener: Listener,
+    /// Keepalive of their connections.
+    pub keep_alive: KeepAlive,
+    /// Reads the log settings again when asked to (`SIGHUP`).
+    pub reload: Box<dyn FnMut()>,
+}
+
+/// Runs a manager until it is told to stop. Returns the exit status of the process.
+#[must_use]
+pub fn run(settings: Settings, edges: Edges) -> ExitCode {
+    let executor = Rc::new(LocalExecutor::new());
+    match Loop::new(settings, edges, Rc::clone(&executor)) {
+        Ok(mut manager) => smol::block_on(executor.run(manager.run())),
+        Err(error) => {
+            log::error!("Failed to watch for signals: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Loop {
+    executor: Rc<LocalExecutor<'static>>,
+    inbox: Inbox<Incoming>,
+    state: State,
+    actions: Vec<Action>,
+    bus: ApiBus,
+    peers: BTreeMap<PeerId, Link>,
+    /// Peers to which something was sent in this turn.
+    to_flush: BTreeSet<PeerId>,
+    next_peer: PeerId,
+    keep_alive: KeepAlive,
+    /// Each accepted connection that the loop takes lets the next one be queued.
+    accepted: channel::Receiver<()>,
+    job_ids: JobIds,
+    alarm: Alarm,
+    notify: Notify,
+    recorder: Recorder,
+    reload: Box<dyn FnMut()>,
+    exit: Option<ExitCode>,
+}
+
+impl Loop {
+    fn new(
+        settings: Settings,
+        edges: Edges,
+        executor: Rc<LocalExecutor<'static>>,
+    ) -> io::Result<Self> {
+        let inbox = Inbox::new();
+        let (gate, accepted) = channel::bounded(1);
+        let accepting = accept_all(edges.listener, inbox.clone(), gate);
+        executor.spawn(accepting).detach();
+        signals(&executor, &inbox, Incoming::Signal)?;
+        let alarm = Alarm::new(&executor, &inbox, || Incoming::Alarm);
+        Ok(Self {
+            inbox,
+            state: State::new(settings),
+            actions: Vec::new(),
+            bus: ApiBus::default(),
+            peers: BTreeMap::new(),
+            to_flush: BTreeSet::new(),
+            next_peer: 1,
+            keep_alive: edges.keep_alive,
+            accepted,
+            job_ids: JobIds::default(),
+            alarm,
+            notify: Notify,
+            recorder: Recorder::from_env(),
+            reload: edges.reload,
+            exit: None,
+            executor,
+        })
+    }
+
+    async fn run(&mut self) -> ExitCode {
+        let last_job_id = self.job_ids.read();
+        self.handle(Event::Started { last_job_id });
+        loop {
+            self.finish_turn();
+            if let Some(exit) = self.exit {
+                self.notify.stopping();
+                return exit;
+            }
+            let first = self.inbox.next().await;
+            self.take(first);
+            for _ in 1..limits::EVENTS_PER_TURN {
+                match self.inbox.try_next() {
+                    Some(incoming) => self.take(incoming),
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// Sends what was queued in this turn: one write for each connection, however many messages.
+    /// What happened is recorded first, so that a recording never lacks what others have seen.
+    fn finish_turn(&mut self) {
+        self.recorder.flush();
+        while let Some(event) = self.bus.flush() {
+            self.handle(event);
+        }
+        for peer in std::mem::take(&mut self.to_flush) {
+            if let Some(link) = self.peers.get(&peer) {
+                link.flush();
+            }
+        }
+        self.alarm.set(self.state.next_deadline());
+    }
+
+    /// Finds out what something that came in means, and hands it to the state.
+    fn take(&mut self, incoming: Incoming) {
+        let event = match incoming {
+            Incoming::BusConnected(stream) => {
+                self.bus
+                    .connected(stream, &self.executor, &self.inbox, Incoming::Bus)
+            }
+            Incoming::Bus(received) => self.bus.received(received, decode_call),
+            Incoming::Accepted(accepted) => self.accepted(accepted),
+            Incoming::AcceptFailed(error) => Some(Event::AcceptFailed {
+                reason: error.to_string(),
+            }),
+            Incoming::Peer(peer, received) => self.peer_received(peer, received),
+            Incoming::Alarm => Some(Event::Deadline),
+            Incoming::Signal(Signal::Stop) => Some(Event::Stop),
+            Incoming::Signal(Signal::Reload) => {
+                self.notify.reloading();
+                (self.reload)();
+                self.notify.ready();
+                None
+            }
+        };
+        if let Some(event) = event {
+            self.handle(event);
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = clock::now();
+        let recorded = self.recorder.is_on().then(|| event.clone());
+        let mut actions = std::mem::take(&mut self.actions);
+        self.state.handle(now, event, &mut actions);
+        if let Some(event) = recorded {
+            self.recorder.record(now, &event, &actions);
+        }
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.actions = actions;
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Reply { call, body } => self.bus.send_if_attached(api::reply(&call, body)),
+            Action::ReplyError { call, error } => {
+                self.bus.send_if_attached(api::reply_error(&call, &error));
+            }
+            Action::ReplyIntrospection {
+                call,
+                object,
+                children,
+            } => {
+                self.bus
+                    .send_if_attached(api::introspection(&call, &object, &children));
+            }
+            Action::Emit(signal) => self.bus.send_if_attached(api::signal(&signal)),
+            Action::LookUpClient(client) => self.bus.look_up(client),
+            Action::AttachBus => self.connect_bus(),
+            Action::Send {
+                peer,
+                serial,
+                message,
+            } => self.send(peer, serial, message),
+            Action::Admit(peer) => {
+                if let Some(link) = self.peers.get(&peer) {
+                    link.set_max_message(limits::MAX_MESSAGE);
+                }
+            }
+            Action::Close(peer) => {
+                if let Some(link) = self.peers.remove(&peer) {
+                    link.close();
+                }
+            }
+            Action::KeepJobIds(mark) => self.job_ids.keep(mark),
+            Action::Ready => self.notify.ready(),
+            Action::Status(status) => self.notify.status(&status),
+            Action::Watchdog => self.notify.watchdog(),
+            Action::Log(level, text) => log::log!(level.into(), "{text}"),
+            Action::Exit { status } => self.exit = Some(ExitCode::from(status)),
+        }
+    }
+
+    fn connect_bus(&self) {
+        let inbox = self.inbox.clone();
+        let connecting =
+            async move { inbox.push(Incoming::BusConnected(api_bus::connect().await)) };
+        self.executor.spawn(connecting).detach();
+    }
+
+    fn send(&mut self, peer: PeerId, serial: u32, message: ToPeer) {
+        if let Some(link) = self.peers.get(&peer) {
+            link.send(&peers::encode(serial, message));
+            self.to_flush.insert(peer);
+        }
+    }
+
+    fn accepted(&mut self, Accepted { stream, address }: Accepted) -> Option<Event> {
+        // The acceptor can not be gone: it never ends.
+        let _ = self.accepted.try_recv();
+        if let Err(error) = tcp::tune(stream.get_ref(), &self.keep_alive) {
+            // The peer has reset the connection already.
+            log::debug!("Connection from {address}: {error}");
+            return None;
+        }
+        let peer = self.next_peer;
+        self.next_peer += 1;
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&stream);
+        let settings = LinkSettings {
+            max_message: limits::MAX_UNREGISTERED_MESSAGE,
+            max_queued: Some(limits::MAX_QUEUED_TO_PEER),
+            body_check: BodyCheck::Full,
+        };
+        let wrap = move |received| Incoming::Peer(peer, received);
+        let stream = Stream::Tcp(stream);
+        let link = Link::open(
+            &self.executor,
+            stream,
+            Role::Server,
+            settings,
+            &self.inbox,
+            wrap,
+        );
+        self.peers.insert(peer, link);
+        let address = tcp::unmapped(address.ip()).to_string();
+        Some(Event::PeerConnected { peer, address, fd })
+    }
+
+    fn peer_received(&mut self, peer: PeerId, received: Received) -> Option<Event> {
+        match received {
+            Received::Ready => None,
+            Received::Message(message) => Some(Event::PeerMessage {
+                peer,
+                message: peers::decode(message),
+            }),
+            Received::Closed(reason) => {
+                self.peers.remove(&peer);
+                Some(Event::PeerLost {
+                    peer,
+                    reason: reason.to_string(),
+                })
+            }
+        }
+    }
+}
+
+/// A client's call becomes an event; what needs no state is answered here.
+fn decode_call(bus: &mut ApiBus, message: crate::bus::Message) -> Option<Event> {
+    match api::decode(message) {
+        api::Incoming::Event(event) => Some(event),
+        api::Incoming::MachineId(call) => {
+            let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+            bus.send_if_attached(api::reply(&call, Body::of(&(id.trim(),))));
+            None
+        }
+        api::Incoming::NotACall => None,
+    }
+}
+
+/// Accepts connections for ever. Not more than two wait for the loop, so that a flood of them
+/// does not grow the inbox.
+async fn accept_all(listener: Listener, inbox: Inbox<Incoming>, gate: channel::Sender<()>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                inbox.push(Incoming::Accepted(Accepted { stream, address }));
+                if gate.send(()).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => inbox.push(Incoming::AcceptFailed(error)),
+        }
+    }
+}
