@@ -18,7 +18,7 @@ use std::path::Path;
 
 use guide::Walk;
 
-fn walk(name: &str, walk: fn(&lab::Lab, &Walk)) {
+fn walk(name: &str, walk: fn(&lab::Lab, &Walk) -> [lab::Node; 2]) {
     if !lab::require() {
         return;
     }

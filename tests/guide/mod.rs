@@ -67,11 +67,11 @@ const HTTPD: &str = "[Unit]\nDescription=The web server of the guide\n\
     [Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/true\n\
     [Install]\nWantedBy=multi-user.target\n";
 
-/// The first guide, from configuration to a web server that runs on the other computer.
-pub fn first(lab: &Lab, walk: &Walk) {
-    let laptop = &lab.node("laptop", FIRST_NODES[0].1);
-    let rpi4 = &lab.node("rpi4", FIRST_NODES[1].1);
-    lab.boot_all();
+/// The first guide, from configuration to a web server that runs on the other computer. Returns
+/// laptop and rpi4.
+pub fn first(lab: &Lab, walk: &Walk) -> [Node; 2] {
+    let nodes = lab.boot(&FIRST_NODES);
+    let [laptop, rpi4] = &nodes;
     rpi4.unit("httpd.service", HTTPD);
 
     walk.say("Configure hirte and the agents, as the guide prints it");
@@ -149,13 +149,14 @@ pub fn first(lab: &Lab, walk: &Walk) {
         );
     }
     walk.run(laptop, "hirtectl list-nodes");
+    nodes
 }
 
 /// The second guide's installation, verification and service control.
-pub fn second(lab: &Lab, walk: &Walk) {
-    let primary = &lab.node("primary", "192.168.1.10");
-    let agent = &lab.node("agent", "192.168.1.20");
-    lab.boot_all();
+/// Returns primary and agent.
+pub fn second(lab: &Lab, walk: &Walk) -> [Node; 2] {
+    let nodes = lab.boot(&[("primary", "192.168.1.10"), ("agent", "192.168.1.20")]);
+    let [primary, agent] = &nodes;
     agent.unit("httpd.service", HTTPD);
     primary.ok(&["hirtectl", "--version"]);
     walk.write(
@@ -181,8 +182,8 @@ pub fn second(lab: &Lab, walk: &Walk) {
     let connected = "Agent 'agent' connected from 192.168.1.20";
     primary.wait_journal("hirte.service", connected, Duration::from_secs(10));
 
-    let nodes = walk.run(primary, "hirtectl list-nodes");
-    assert!(nodes.lines().next().is_some_and(|header| {
+    let listed = walk.run(primary, "hirtectl list-nodes");
+    assert!(listed.lines().next().is_some_and(|header| {
         header
             .split_whitespace()
             .eq(["NODE", "STATE", "LAST", "SEEN"])
@@ -220,4 +221,5 @@ pub fn second(lab: &Lab, walk: &Walk) {
         "disabled\n"
     );
     walk.run(primary, "hirtectl daemon-reload agent");
+    nodes
 }
