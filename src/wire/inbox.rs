@@ -276,14 +276,14 @@ mod tests {
     #[test]
     fn a_push_wakes_the_one_who_waits_once() {
         let inbox = Inbox::new();
-        let wakes = Arc::<Wakes>::default();
-        let waker = Waker::from(Arc::clone(&wakes));
+        let count = Arc::<Wakes>::default();
+        let waker = Waker::from(Arc::clone(&count));
         let mut context = Context::from_waker(&waker);
         let mut next = pin!(inbox.next());
         assert!(next.as_mut().poll(&mut context).is_pending());
         inbox.push('a');
         inbox.push('b');
-        assert_eq!(wakes.count(), 1);
+        assert_eq!(count.count(), 1);
         assert_eq!(next.as_mut().poll(&mut context), Poll::Ready('a'));
         assert_eq!(inbox.try_next(), Some('b'));
     }
