@@ -687,8 +687,10 @@ mod process {
                 descriptors + 100,
                 "dropped links are closed at once"
             );
-            Timer::after(Duration::from_millis(20)).await;
-            assert!(daemon.executor.is_empty(), "tasks are left");
+            // Their tasks end as soon as they run.
+            while !daemon.executor.is_empty() {
+                smol::future::yield_now().await;
+            }
         });
     }
 
