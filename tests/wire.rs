@@ -356,7 +356,8 @@ mod framing {
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             assert_eq!(daemon.message().await.1.serial, 1);
             peer.write_all(&signal(2, 3).encode()).unwrap();
-            drop(peer);
+            // Not by closing it: a process that another test is just starting has a copy.
+            peer.shutdown(Shutdown::Both).unwrap();
             link.send(&signal(1, 3));
             link.flush();
             assert_eq!(daemon.message().await.1.serial, 2);
@@ -473,7 +474,7 @@ mod bounds {
 
     #[test]
     fn a_flood_fills_its_window_and_others_are_served() {
-        const FLOOD: u32 = 100_000;
+        const FLOOD: u32 = 20_000;
         run(async |daemon| {
             let (server, flooder) = tcp_pair().await;
             let (other_server, other) = tcp_pair().await;
