@@ -1,0 +1,22 @@
+//! A fleet in memory: one real manager, real agents, and models of all around them.
+//!
+//! - `world`: the clock, the queue of what happens next, and the daemons
+//! - `network`: connections between agents and manager, with delay, loss and partition
+//! - `systemd`: a model of systemd
+//! - `hostile`: peers that keep to no rule
+//! - `chaos`: what clients ask and what goes wrong, by chance
+//! - `check`: what must hold whatever happens
+//! - `mutant`: managers with a fault, to show that `check` notices it
+//! - `replay`: the same events give the same actions
+//!
+//! All chance comes from one seed, so a run is repeated by its seed.
+
+pub mod chaos;
+pub mod check;
+mod hostile;
+pub mod mutant;
+mod network;
+pub mod prng;
+mod replay;
+mod systemd;
+pub mod world;
