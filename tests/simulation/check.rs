@@ -1,6 +1,9 @@
 //! What must hold for a manager whatever happens: judged by its events and actions alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hirte::{
     bus::{Body, ObjectPath, Value, names},
@@ -31,6 +34,8 @@ pub struct Checker {
     lookups: usize,
     /// Jobs that were announced and ended, over all runs: to see that something was tested.
     pub jobs_ended: u64,
+    /// Their results.
+    pub results: Vec<String>,
     pub jobs_lost: u64,
     pub calls_answered: u64,
     pub timeouts: u64,
@@ -70,6 +75,8 @@ impl Job {
 struct Peer {
     node: Option<String>,
     last_serial: u32,
+    /// When its last message came, or it was excused for its silence.
+    heard_at: Instant,
     /// Calls without an answer, and until when they count.
     waiting: BTreeMap<u32, Instant>,
 }
@@ -100,11 +107,23 @@ impl Checker {
             last_id: self.last_id,
             kept_id: self.kept_id,
             jobs_ended: self.jobs_ended,
+            results: std::mem::take(&mut self.results),
             jobs_lost: self.jobs_lost,
             calls_answered: self.calls_answered,
             timeouts: self.timeouts,
             ..Self::default()
         };
+    }
+
+    /// The manager itself could not hear anybody until now.
+    pub fn excuse_silence(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            peer.heard_at = now;
+        }
+    }
+
+    pub fn is_online(&self, node: &str) -> bool {
+        self.online.contains(node)
     }
 
     pub const fn last_id(&self) -> u32 {
@@ -163,7 +182,14 @@ impl Checker {
             }
             Event::ClientKnown { .. } => self.lookups = self.lookups.saturating_sub(1),
             Event::PeerConnected { peer, .. } => {
-                self.peers.insert(*peer, Peer::default());
+                let heard_at = now;
+                self.peers.insert(
+                    *peer,
+                    Peer {
+                        heard_at,
+                        ..Peer::default()
+                    },
+                );
             }
             Event::PeerLost { peer, .. } => {
                 let node = self.peers.remove(peer).and_then(|peer| peer.node);
@@ -173,6 +199,7 @@ impl Checker {
                 let Some(peer) = self.peers.get_mut(peer) else {
                     return Ok(None);
                 };
+                peer.heard_at = now;
                 if let FromPeer::Return { reply_serial, .. }
                 | FromPeer::Error { reply_serial, .. } = message
                 {
@@ -319,6 +346,7 @@ impl Checker {
                 );
                 ensure!(result.len() <= limits::MAX_NAME, "an endless result");
                 self.jobs_ended += 1;
+                self.results.push(result.clone());
                 self.jobs_lost += u64::from(result == "node-lost");
                 own(event, speaker, node)
             }
@@ -479,6 +507,18 @@ impl Checker {
             ensure!(
                 *deadline > now,
                 "{call:?} has no answer within the deadline"
+            );
+        }
+        for peer in self
+            .peers
+            .values()
+            .filter(|peer| is_waiting && peer.node.is_some())
+        {
+            let silence = now.since(peer.heard_at);
+            let (node, limit) = (&peer.node, Duration::from_secs(6));
+            ensure!(
+                silence < limit,
+                "{node:?} is silent for {silence:?} and online"
             );
         }
         let of_peers = |peer: &Peer| peer.node.clone();

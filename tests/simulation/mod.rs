@@ -5,6 +5,7 @@
 //! - `systemd`: a model of systemd
 //! - `hostile`: peers that keep to no rule
 //! - `chaos`: what clients ask and what goes wrong, by chance
+//! - `systematic`: a fault at every step of one small scenario
 //! - `check`: what must hold whatever happens
 //! - `mutant`: managers with a fault, to show that `check` notices it
 //! - `replay`: the same events give the same actions
@@ -18,5 +19,6 @@ pub mod mutant;
 mod network;
 pub mod prng;
 mod replay;
+pub mod systematic;
 mod systemd;
 pub mod world;

@@ -16,10 +16,13 @@ pub struct Systemd {
     pub units: BTreeMap<String, Unit>,
     pub jobs: BTreeMap<u32, Job>,
     last_job: u32,
-    /// Longest time that a job waits, and that it runs.
+    /// Shortest and longest time that a job waits, and that it runs.
+    pub shortest: Duration,
     pub longest: Duration,
     /// Of a hundred jobs so many fail.
     pub failing: u64,
+    /// How its jobs ended.
+    pub results: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -66,8 +69,10 @@ impl Systemd {
                 .collect(),
             jobs: BTreeMap::new(),
             last_job: 0,
+            shortest: Duration::from_micros(20),
             longest: Duration::from_secs(1),
             failing: 10,
+            results: Vec::new(),
         }
     }
 
@@ -153,7 +158,7 @@ impl Systemd {
     }
 
     fn time(&self, prng: &mut Prng) -> Duration {
-        prng.time(Duration::from_micros(20), self.longest)
+        prng.time(self.shortest, self.longest)
     }
 
     fn cancel(&mut self, number: u32, effects: &mut Effects) -> Result<Body, CallError> {
@@ -215,6 +220,7 @@ impl Systemd {
     fn remove(&mut self, number: u32, result: &str, effects: &mut Effects) {
         self.jobs.remove(&number);
         let result = result.to_owned();
+        self.results.push(result.clone());
         effects
             .signals
             .push(FromSystemd::JobRemoved { number, result });

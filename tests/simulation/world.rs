@@ -17,7 +17,7 @@ use hirte::{
         peers,
         state::{
             Settings,
-            event::{Action, Credentials, Event, PeerId},
+            event::{Action, Credentials, Event, Method, Object, PeerId},
         },
     },
 };
@@ -55,6 +55,8 @@ pub enum Happening {
     StartManager,
     ThawManager,
     HostileLeave,
+    /// A client calls a method.
+    Ask(Object, Method),
     Chaos,
 }
 
@@ -72,6 +74,8 @@ pub struct ManagerHost {
     waiting: VecDeque<Event>,
     kept_id: u32,
     pub slept: Duration,
+    /// How long it had slept at its last event.
+    noticed_sleep: Duration,
     turns: Vec<Turn<Event, Action>>,
 }
 
@@ -87,7 +91,7 @@ pub struct NodeHost {
     /// The present connection to the manager.
     pub connection: Option<PeerId>,
     pub is_cut: bool,
-    systemd: Systemd,
+    pub systemd: Systemd,
     systemd_is_up: bool,
     /// Run of the agent and number of the connection that systemd serves.
     systemd_connection: Option<(u32, u32)>,
@@ -144,10 +148,14 @@ pub struct Stats {
     pub jobs_lost: u64,
     pub calls_answered: u64,
     pub timeouts: u64,
+    /// The results that clients heard of.
+    pub results: Vec<String>,
+    /// The results that the nodes' systemds gave.
+    pub truth: Vec<String>,
 }
 
 /// Between the last fault and the end: longer than every deadline and threshold.
-const REST: Duration = Duration::from_secs(45);
+const REST: Duration = Duration::from_secs(30);
 
 impl World {
     /// A fleet of so many nodes, of which nothing runs.
@@ -174,6 +182,7 @@ impl World {
                 waiting: VecDeque::new(),
                 kept_id: 0,
                 slept: Duration::ZERO,
+                noticed_sleep: Duration::ZERO,
                 turns: Vec::new(),
             },
             nodes,
@@ -241,6 +250,12 @@ impl World {
             jobs_lost: self.checker.jobs_lost,
             calls_answered: self.checker.calls_answered,
             timeouts: self.checker.timeouts,
+            results: self.checker.results,
+            truth: self
+                .nodes
+                .into_iter()
+                .flat_map(|node| node.systemd.results)
+                .collect(),
         })
     }
 
@@ -435,6 +450,7 @@ impl World {
             Happening::StartManager => self.start_manager(),
             Happening::ThawManager => self.thaw_manager(),
             Happening::HostileLeave => self.hostile_leave(),
+            Happening::Ask(object, method) => self.client_asks(object, method),
             Happening::Chaos if self.has_chaos => self.chaos(),
             Happening::Chaos => {}
         }
@@ -480,6 +496,9 @@ impl World {
             return;
         };
         let socket = connection.end(end);
+        if is_cut && matches!(item, Item::Open) {
+            return self.connect_fails(peer);
+        }
         if is_cut {
             socket.held.push_back(item);
             return;
@@ -514,6 +533,25 @@ impl World {
                     self.to_agent(node, Step::Agent(event));
                 }
             }
+        }
+    }
+
+    /// Nobody answers the attempt to connect, and the edge gives it up.
+    fn connect_fails(&mut self, peer: PeerId) {
+        let Some(connection) = self.connections.get_mut(&peer) else {
+            return;
+        };
+        connection.far_end.is_open = false;
+        if let Far::Agent {
+            node,
+            incarnation,
+            connection,
+        } = connection.far
+        {
+            let event = FromManager::Closed("Connection timed out".to_owned());
+            let event = agent::Event::Manager { connection, event };
+            let happening = Happening::ToAgent(node, incarnation, Step::Agent(event));
+            self.after(limits::CONNECT, happening);
         }
     }
 
@@ -644,6 +682,7 @@ impl World {
 
     fn thaw_manager(&mut self) {
         self.manager.is_frozen = false;
+        self.checker.excuse_silence(self.now);
         if self.manager_deadline().is_some_and(|at| at <= self.now) && self.prng.percent(50) {
             self.to_manager(Event::Deadline);
         }
@@ -662,6 +701,10 @@ impl World {
             return;
         };
         self.events += 1;
+        if self.manager.noticed_sleep != self.manager.slept {
+            self.manager.noticed_sleep = self.manager.slept;
+            self.checker.excuse_silence(self.now);
+        }
         let now = reading(self.now, self.manager.slept);
         let mut actions = Vec::new();
         subject.handle(now, event.clone(), &mut actions);
