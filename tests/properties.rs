@@ -49,7 +49,6 @@ fn every_rule_holds_in_random_runs() {
         * 1_000_000;
     println!("Seeds start at {first}");
     let events = std::env::var("HIRTE_EVENTS").map_or(EVENTS, |events| events.parse().unwrap());
-    let events = std::env::var("HIRTE_EVENTS").map_or(EVENTS, |events| events.parse().unwrap());
     let mut sum = Stats::default();
     for seed in first.. {
         let stats = run(seed, None).unwrap_or_else(|violation| panic!("{violation}"));
@@ -123,7 +122,7 @@ fn a_fault_at_any_step_of_a_job_that_fails() {
 #[test]
 fn a_fault_at_any_step_of_a_job_that_is_cancelled() {
     let cancelled = Scenario {
-        longest: Duration::from_secs(600),
+        longest: Duration::from_mins(10),
         fails: false,
         cancels: true,
     };
@@ -162,7 +161,7 @@ fn a_silent_partition_is_noticed_within_6_s_and_over_3_s_after_healing() {
     for mut world in fleets() {
         let cut_for = world
             .prng
-            .time(Duration::from_secs(7), Duration::from_secs(60));
+            .time(Duration::from_secs(7), Duration::from_mins(1));
         let cut_at = world.now;
         world.inject(Fault::Partition(1), cut_for);
         world.run_until(cut_at + Duration::from_secs(6));

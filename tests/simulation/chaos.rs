@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use hirte::{
+    agent::state::Event as AgentEvent,
     bus::{Body, CallError, error_name},
     manager::state::event::{Call, Event, JobKind, Method, Object},
 };
 
-use super::world::{Happening, Step, World};
+use super::world::{Happening, World};
 
 /// Units that every node's systemd knows.
 pub const UNITS: [&str; 4] = ["a.service", "b.service", "c.service", "d.socket"];
@@ -82,11 +83,11 @@ impl World {
             83 if self.prng.percent(10) => self.flood(),
             84 => {
                 let congested = self.prng.percent(30);
-                self.to_manager(Event::BusCongested(congested));
+                self.manager_handles(Event::BusCongested(congested));
             }
             85 if self.prng.percent(20) => {
                 let reason = "Too many open files".to_owned();
-                self.to_manager(Event::AcceptFailed { reason });
+                self.manager_handles(Event::AcceptFailed { reason });
             }
             _ if self.prng.percent(self.trouble) => {
                 let node = self.prng.index(self.nodes.len());
@@ -164,7 +165,7 @@ impl World {
             serial: self.bus.last_serial,
             expects_reply: !self.prng.percent(5),
         };
-        self.to_manager(Event::Call {
+        self.manager_handles(Event::Call {
             call,
             object,
             method,
@@ -188,7 +189,7 @@ impl World {
                 self.after(time, Happening::StartAgent(node));
             }
             Fault::AgentStop(node) => {
-                self.to_agent(node, Step::Agent(hirte::agent::state::Event::Stop));
+                self.agent_handles(node, AgentEvent::Stop);
                 self.after(time, Happening::StartAgent(node));
             }
             Fault::AgentFreeze(node) => {
@@ -207,7 +208,7 @@ impl World {
                 self.after(time, Happening::StartManager);
             }
             Fault::ManagerStop => {
-                self.to_manager(Event::Stop);
+                self.manager_handles(Event::Stop);
                 self.after(time, Happening::StartManager);
             }
             Fault::ManagerFreeze => {

@@ -138,7 +138,7 @@ impl Checker {
         actions: &[Action],
         next_deadline: Option<Instant>,
     ) -> Verdict {
-        let speaker = self.note_event(now, event)?;
+        let speaker = self.note_event(now, event);
         for action in actions {
             self.action(now, event, action, speaker.as_deref())?;
         }
@@ -161,7 +161,7 @@ impl Checker {
     }
 
     /// What the event itself changes. Returns the node that speaks by it.
-    fn note_event(&mut self, now: Instant, event: &Event) -> Result<Option<String>, String> {
+    fn note_event(&mut self, now: Instant, event: &Event) -> Option<String> {
         match event {
             Event::Call { call, .. } if call.expects_reply => {
                 let deadline = now + limits::REQUEST;
@@ -193,11 +193,11 @@ impl Checker {
             }
             Event::PeerLost { peer, .. } => {
                 let node = self.peers.remove(peer).and_then(|peer| peer.node);
-                return Ok(node);
+                return node;
             }
             Event::PeerMessage { peer, message } => {
                 let Some(peer) = self.peers.get_mut(peer) else {
-                    return Ok(None);
+                    return None;
                 };
                 peer.heard_at = now;
                 if let FromPeer::Return { reply_serial, .. }
@@ -205,11 +205,11 @@ impl Checker {
                 {
                     peer.waiting.remove(reply_serial);
                 }
-                return Ok(peer.node.clone());
+                return peer.node.clone();
             }
             _ => {}
         }
-        Ok(None)
+        None
     }
 
     fn action(

@@ -26,7 +26,7 @@ impl World {
     fn hostile_registers(&mut self, peer: PeerId) {
         let mut nodes: Vec<String> = self.nodes.iter().map(|node| node.name.clone()).collect();
         nodes.extend([
-            "".to_owned(),
+            String::new(),
             "toaster\nnode-0".to_owned(),
             "x".repeat(3000),
         ]);

@@ -1,6 +1,7 @@
 //! A fleet in memory: one real manager, real agents, and models of all around them.
 //!
-//! - `world`: the clock, the queue of what happens next, and the daemons
+//! - `world`: the clock, and the queue of what happens next
+//! - `manager_host`, `node_host`: the machines on which the daemons run
 //! - `network`: connections between agents and manager, with delay, loss and partition
 //! - `systemd`: a model of systemd
 //! - `hostile`: peers that keep to no rule
@@ -15,8 +16,10 @@
 pub mod chaos;
 pub mod check;
 mod hostile;
+mod manager_host;
 pub mod mutant;
 mod network;
+mod node_host;
 pub mod prng;
 mod replay;
 pub mod systematic;

@@ -1,4 +1,4 @@
-//! A small generator of reproducible numbers: SplitMix64 (Steele, Lea, Flood: "Fast Splittable
+//! A small generator of reproducible numbers: `SplitMix64` (Steele, Lea, Flood: "Fast Splittable
 //! Pseudorandom Number Generators", 2014).
 
 use std::time::Duration;

@@ -1,35 +1,25 @@
 //! The clock, the queue of what happens next, and the daemons that it happens to.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt::Debug,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
 use hirte::{
-    agent::state::{
-        self as agent, Content, FromManager, FromSystemd, IncomingCall, Outgoing, SystemdAccess,
-    },
-    bus::{CallError, Kind, Message, names},
+    agent::state::{self as agent, Outgoing},
     core::{Instant, Now},
     limits,
-    manager::{
-        peers,
-        state::{
-            Settings,
-            event::{Action, Credentials, Event, Method, Object, PeerId},
-        },
+    manager::state::{
+        Settings,
+        event::{Event, Method, Object, PeerId},
     },
 };
 
 use super::{
-    chaos::UNITS,
     check::Checker,
+    manager_host::{Bus, ManagerHost},
     mutant::{Mutant, Subject},
-    network::{Connection, End, Far, Item},
+    network::{Connection, End, Item},
+    node_host::NodeHost,
     prng::Prng,
-    replay::{Turn, replay_agent, replay_manager},
-    systemd::{Effects, Systemd},
+    replay::{replay_agent, replay_manager},
 };
 
 /// What is going to happen.
@@ -42,7 +32,7 @@ pub enum Happening {
     /// Something for the manager, if it still is this run of it.
     ToManager(u32, Event),
     /// Something for an agent, if it still is this run of it.
-    ToAgent(usize, u32, Step),
+    ToAgent(usize, u32, agent::Event),
     /// A call arrives at a node's systemd on a connection.
     ToSystemd(usize, (u32, u32), Box<Outgoing>),
     /// A job of a node's systemd goes a step on.
@@ -60,84 +50,31 @@ pub enum Happening {
     Chaos,
 }
 
-/// What an agent handles.
-#[derive(Debug)]
-pub enum Step {
-    Agent(agent::Event),
-}
-
-pub struct ManagerHost {
-    pub subject: Option<Subject>,
-    /// Which run of the manager this is.
-    pub run: u32,
-    pub is_frozen: bool,
-    waiting: VecDeque<Event>,
-    kept_id: u32,
-    pub slept: Duration,
-    /// How long it had slept at its last event.
-    noticed_sleep: Duration,
-    turns: Vec<Turn<Event, Action>>,
-}
-
-pub struct NodeHost {
-    pub name: String,
-    settings: agent::Settings,
-    agent: Option<agent::State>,
-    run: u32,
-    pub is_frozen: bool,
-    waiting: VecDeque<agent::Event>,
-    pub slept: Duration,
-    turns: Vec<Turn<agent::Event, agent::Action>>,
-    /// The present connection to the manager.
-    pub connection: Option<PeerId>,
-    pub is_cut: bool,
-    pub systemd: Systemd,
-    systemd_is_up: bool,
-    /// Run of the agent and number of the connection that systemd serves.
-    systemd_connection: Option<(u32, u32)>,
-    /// What systemd sends next arrives not before this.
-    systemd_arrival: Instant,
-    /// How late the agent's answers leave it, those to `Ping` excepted.
-    pub late_by: Duration,
-    /// The manager's numbers of its `Ping`s on the present connection.
-    pings: BTreeSet<u32>,
-    /// How long systemd takes to answer.
-    pub answers_after: Duration,
-}
-
-/// The bus of the manager, with its clients.
-pub struct Bus {
-    is_up: bool,
-    pub is_attached: bool,
-    pub last_serial: u32,
-    pub clients_left_until: Instant,
-}
-
 pub struct World {
     pub prng: Prng,
     pub now: Instant,
-    queue: BTreeMap<(Instant, u64), Happening>,
-    queued: u64,
+    pub queue: BTreeMap<(Instant, u64), Happening>,
+    pub queued: u64,
     pub manager: ManagerHost,
     pub nodes: Vec<NodeHost>,
     pub connections: BTreeMap<PeerId, Connection>,
-    last_peer: PeerId,
+    pub last_peer: PeerId,
     pub bus: Bus,
-    settings: Settings,
-    mutant: Option<Mutant>,
+    pub settings: Settings,
+    pub mutant: Option<Mutant>,
     pub checker: Checker,
     /// Longest time between two turns of chance.
     pub pace: Duration,
     /// Of a hundred troubles so many happen.
     pub trouble: u64,
     /// Longest time of a packet on its way.
-    latency: Duration,
-    has_chaos: bool,
-    is_replayed: bool,
-    violation: Option<String>,
+    pub latency: Duration,
+    pub has_chaos: bool,
+    pub is_replayed: bool,
+    pub violation: Option<String>,
     /// Events that any of the daemons handled.
     pub events: u64,
-    ticks: u64,
+    pub ticks: u64,
 }
 
 /// What a run showed.
@@ -175,25 +112,11 @@ impl World {
             now,
             queue: BTreeMap::new(),
             queued: 0,
-            manager: ManagerHost {
-                subject: None,
-                run: 0,
-                is_frozen: false,
-                waiting: VecDeque::new(),
-                kept_id: 0,
-                slept: Duration::ZERO,
-                noticed_sleep: Duration::ZERO,
-                turns: Vec::new(),
-            },
+            manager: ManagerHost::default(),
             nodes,
             connections: BTreeMap::new(),
             last_peer: 0,
-            bus: Bus {
-                is_up: true,
-                is_attached: false,
-                last_serial: 0,
-                clients_left_until: Instant::default(),
-            },
+            bus: Bus::new(),
             checker: Checker::new(&settings.nodes),
             settings,
             mutant,
@@ -212,7 +135,7 @@ impl World {
     /// All daemons start, in some order.
     pub fn boot(&mut self) {
         let second = Duration::from_secs(1);
-        let mut within = |world: &mut Self, happening| {
+        let within = |world: &mut Self, happening| {
             let time = world.prng.time(Duration::from_micros(1), second);
             world.after(time, happening);
         };
@@ -357,12 +280,12 @@ impl World {
         self.at(self.now + time, happening);
     }
 
-    fn at(&mut self, time: Instant, happening: Happening) {
+    pub fn at(&mut self, time: Instant, happening: Happening) {
         self.queued += 1;
         self.queue.insert((time, self.queued), happening);
     }
 
-    fn manager_deadline(&self) -> Option<Instant> {
+    pub fn manager_deadline(&self) -> Option<Instant> {
         let subject = self
             .manager
             .subject
@@ -371,7 +294,7 @@ impl World {
         subject.and_then(Subject::next_deadline)
     }
 
-    fn agent_deadline(&self, node: usize) -> Option<Instant> {
+    pub fn agent_deadline(&self, node: usize) -> Option<Instant> {
         let host = &self.nodes[node];
         let agent = host.agent.as_ref().filter(|_| !host.is_frozen);
         agent.and_then(agent::State::next_deadline)
@@ -397,11 +320,11 @@ impl World {
         }
         if self.manager_deadline().is_some_and(|at| at <= self.now) {
             self.ticks += 1;
-            return self.to_manager(Event::Deadline);
+            return self.manager_handles(Event::Deadline);
         }
         let due = |node: &usize| self.agent_deadline(*node).is_some_and(|at| at <= self.now);
         if let Some(node) = (0..self.nodes.len()).find(due) {
-            self.to_agent(node, Step::Agent(agent::Event::Alarm));
+            self.agent_handles(node, agent::Event::Alarm);
             let next = self.agent_deadline(node);
             if next.is_some_and(|at| at <= self.now) && self.violation.is_none() {
                 self.violation = Some(format!(
@@ -430,12 +353,12 @@ impl World {
             }
             Happening::ToManager(run, event) => {
                 if run == self.manager.run {
-                    self.to_manager(event);
+                    self.manager_handles(event);
                 }
             }
             Happening::ToAgent(node, run, step) => {
                 if run == self.nodes[node].run {
-                    self.to_agent(node, step);
+                    self.agent_handles(node, step);
                 }
             }
             Happening::ToSystemd(node, connection, call) => {
@@ -455,560 +378,6 @@ impl World {
             Happening::Chaos => {}
         }
     }
-
-    // The network
-
-    pub fn add_connection(&mut self, connection: Connection) -> PeerId {
-        self.connections.retain(|_, connection| {
-            connection.far != Far::Hostile
-                || connection.far_end.is_open
-                || connection.manager_end.is_open
-        });
-        self.last_peer += 1;
-        self.connections.insert(self.last_peer, connection);
-        self.last_peer
-    }
-
-    fn is_cut(&self, connection: &Connection) -> bool {
-        match connection.far {
-            Far::Agent { node, .. } => self.nodes[node].is_cut,
-            Far::Hostile => false,
-        }
-    }
-
-    /// Sends something to one end of a connection.
-    pub fn travel(&mut self, peer: PeerId, end: End, item: Item) {
-        let delay = self.prng.time(Duration::from_micros(1), self.latency);
-        let now = self.now;
-        if let Some(connection) = self.connections.get_mut(&peer) {
-            let time = connection.end(end).arrival(now, delay);
-            self.at(time, Happening::Arrival(peer, end, item));
-        }
-    }
-
-    fn arrive(&mut self, peer: PeerId, end: End, item: Item) {
-        let Some(connection) = self.connections.get(&peer) else {
-            return;
-        };
-        let is_cut = self.is_cut(connection);
-        let far = connection.far;
-        let Some(connection) = self.connections.get_mut(&peer) else {
-            return;
-        };
-        let socket = connection.end(end);
-        if is_cut && matches!(item, Item::Open) {
-            return self.connect_fails(peer);
-        }
-        if is_cut {
-            socket.held.push_back(item);
-            return;
-        }
-        match (end, far) {
-            (End::Manager, _) => self.arrive_at_manager(peer, item),
-            (End::Far, _) if !socket.is_open => {}
-            (End::Far, Far::Hostile) => match item {
-                Item::Message(message) => self.hostile_receives(peer, &message),
-                Item::Closed(_) => socket.is_open = false,
-                Item::Open => {}
-            },
-            (
-                End::Far,
-                Far::Agent {
-                    node,
-                    incarnation,
-                    connection,
-                },
-            ) => {
-                if matches!(item, Item::Closed(_)) {
-                    socket.is_open = false;
-                }
-                if incarnation == self.nodes[node].run {
-                    if let Item::Message(message) = &item
-                        && message.interface == names::PEER_INTERFACE
-                    {
-                        self.nodes[node].pings.insert(message.serial);
-                    }
-                    let event = from_manager(item);
-                    let event = agent::Event::Manager { connection, event };
-                    self.to_agent(node, Step::Agent(event));
-                }
-            }
-        }
-    }
-
-    /// Nobody answers the attempt to connect, and the edge gives it up.
-    fn connect_fails(&mut self, peer: PeerId) {
-        let Some(connection) = self.connections.get_mut(&peer) else {
-            return;
-        };
-        connection.far_end.is_open = false;
-        if let Far::Agent {
-            node,
-            incarnation,
-            connection,
-        } = connection.far
-        {
-            let event = FromManager::Closed("Connection timed out".to_owned());
-            let event = agent::Event::Manager { connection, event };
-            let happening = Happening::ToAgent(node, incarnation, Step::Agent(event));
-            self.after(limits::CONNECT, happening);
-        }
-    }
-
-    fn arrive_at_manager(&mut self, peer: PeerId, item: Item) {
-        let is_up = self.manager.subject.is_some();
-        let Some(connection) = self.connections.get_mut(&peer) else {
-            return;
-        };
-        let socket = &mut connection.manager_end;
-        match item {
-            Item::Open if is_up => {
-                socket.is_open = true;
-                let address = "10.0.0.1".to_owned();
-                let event = Event::PeerConnected {
-                    peer,
-                    address,
-                    fd: 9,
-                };
-                self.to_manager(event);
-                self.travel(peer, End::Far, Item::Open);
-            }
-            Item::Open => self.travel(peer, End::Far, Item::Closed("Connection refused")),
-            Item::Message(message) if socket.is_open => {
-                let message = peers::decode(*message);
-                self.to_manager(Event::PeerMessage { peer, message });
-            }
-            Item::Closed(reason) if socket.is_open => {
-                socket.is_open = false;
-                let reason = reason.to_owned();
-                self.to_manager(Event::PeerLost { peer, reason });
-            }
-            Item::Message(_) | Item::Closed(_) => {}
-        }
-    }
-
-    /// The far end closes a connection.
-    pub fn close_far_end(&mut self, peer: PeerId, reason: &'static str) {
-        if let Some(connection) = self.connections.get_mut(&peer)
-            && std::mem::take(&mut connection.far_end.is_open)
-        {
-            self.travel(peer, End::Manager, Item::Closed(reason));
-        }
-    }
-
-    fn close_manager_end(&mut self, peer: PeerId) {
-        if let Some(connection) = self.connections.get_mut(&peer) {
-            connection.manager_end.is_open = false;
-            self.travel(peer, End::Far, Item::Closed("closed by the manager"));
-        }
-    }
-
-    /// Both ends learn that the connection is gone, and what is on the way is lost.
-    pub fn reset(&mut self, peer: PeerId) {
-        self.queue
-            .retain(|_, happening| !matches!(happening, Happening::Arrival(of, ..) if *of == peer));
-        for end in [End::Manager, End::Far] {
-            self.travel(peer, end, Item::Closed("Connection reset by peer"));
-        }
-    }
-
-    fn heal(&mut self, node: usize) {
-        self.nodes[node].is_cut = false;
-        let of_node: Vec<PeerId> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| matches!(connection.far, Far::Agent { node: of, .. } if of == node))
-            .map(|(peer, _)| *peer)
-            .collect();
-        for peer in of_node {
-            for end in [End::Manager, End::Far] {
-                let Some(connection) = self.connections.get_mut(&peer) else {
-                    continue;
-                };
-                for item in std::mem::take(&mut connection.end(end).held) {
-                    self.travel(peer, end, item);
-                }
-            }
-        }
-    }
-
-    pub fn hostile_leave_after(&mut self, time: Duration) {
-        self.after(time, Happening::HostileLeave);
-    }
-
-    fn hostile_leave(&mut self) {
-        let hostile: Vec<PeerId> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.far == Far::Hostile)
-            .map(|(peer, _)| *peer)
-            .collect();
-        for peer in hostile {
-            self.close_far_end(peer, "hostile");
-        }
-    }
-
-    // The manager
-
-    pub const fn last_job_id(&self) -> u32 {
-        self.checker.last_id()
-    }
-
-    fn start_manager(&mut self) {
-        if self.manager.subject.is_some() {
-            return;
-        }
-        self.manager.run += 1;
-        self.manager.turns.clear();
-        self.manager.subject = Some(Subject::new(self.settings.clone(), self.mutant));
-        let last_job_id = self.manager.kept_id;
-        self.to_manager(Event::Started { last_job_id });
-    }
-
-    /// The process of the manager is gone: the kernel closes its connections.
-    pub fn manager_ends(&mut self) {
-        self.manager.subject = None;
-        self.manager.run += 1;
-        self.manager.waiting.clear();
-        self.bus.is_attached = false;
-        self.checker.manager_gone();
-        let open: Vec<PeerId> = self.connections.keys().copied().collect();
-        for peer in open {
-            if self.connections[&peer].manager_end.is_open {
-                self.close_manager_end(peer);
-            }
-        }
-    }
-
-    fn thaw_manager(&mut self) {
-        self.manager.is_frozen = false;
-        self.checker.excuse_silence(self.now);
-        if self.manager_deadline().is_some_and(|at| at <= self.now) && self.prng.percent(50) {
-            self.to_manager(Event::Deadline);
-        }
-        while let Some(event) = self.manager.waiting.pop_front() {
-            self.to_manager(event);
-        }
-    }
-
-    /// The manager handles an event, now or when it runs again.
-    pub fn to_manager(&mut self, event: Event) {
-        if self.manager.is_frozen {
-            self.manager.waiting.push_back(event);
-            return;
-        }
-        let Some(subject) = &mut self.manager.subject else {
-            return;
-        };
-        self.events += 1;
-        if self.manager.noticed_sleep != self.manager.slept {
-            self.manager.noticed_sleep = self.manager.slept;
-            self.checker.excuse_silence(self.now);
-        }
-        let now = reading(self.now, self.manager.slept);
-        let mut actions = Vec::new();
-        subject.handle(now, event.clone(), &mut actions);
-        let next_deadline = subject.next_deadline();
-        let verdict = self
-            .checker
-            .observe(self.now, &event, &actions, next_deadline);
-        if let Err(violation) = verdict {
-            self.violation.get_or_insert(violation);
-        }
-        self.manager.turns.push((now, event, actions.clone()));
-        for action in actions {
-            self.manager_acts(action);
-        }
-    }
-
-    fn manager_acts(&mut self, action: Action) {
-        let run = self.manager.run;
-        match action {
-            Action::Send {
-                peer,
-                serial,
-                message,
-            } => {
-                let message = Box::new(peers::encode(serial, message));
-                self.travel(peer, End::Far, Item::Message(message));
-            }
-            Action::Close(peer) => self.close_manager_end(peer),
-            Action::KeepJobIds(mark) => self.manager.kept_id = mark,
-            Action::AttachBus => {
-                let time = self
-                    .prng
-                    .time(Duration::from_micros(100), Duration::from_millis(20));
-                let event = if self.bus.is_up {
-                    self.bus.is_attached = true;
-                    Event::BusAttached
-                } else {
-                    let reason = "No such file or directory".to_owned();
-                    Event::BusLost { reason }
-                };
-                self.after(time, Happening::ToManager(run, event));
-            }
-            Action::LookUpClient(client) => {
-                let time = self
-                    .prng
-                    .time(Duration::from_micros(100), Duration::from_millis(20));
-                let has_left = self.now < self.bus.clients_left_until;
-                let credentials = (!has_left).then_some(Credentials { uid: 0, pid: 7 });
-                let event = Event::ClientKnown {
-                    client,
-                    credentials,
-                };
-                self.after(time, Happening::ToManager(run, event));
-            }
-            Action::Exit { .. } => self.manager_ends(),
-            _ => {}
-        }
-    }
-
-    /// The bus restarts: whatever it still had to say is lost.
-    pub fn bus_lost(&mut self, time: Duration) {
-        self.bus.is_up = false;
-        self.after(time, Happening::BusBack);
-        self.queue.retain(|_, happening| {
-            !matches!(
-                happening,
-                Happening::ToManager(_, Event::ClientKnown { .. } | Event::BusAttached)
-            )
-        });
-        if std::mem::take(&mut self.bus.is_attached) {
-            let reason = "Connection reset by peer".to_owned();
-            self.to_manager(Event::BusLost { reason });
-        }
-    }
-
-    // The nodes
-
-    fn start_agent(&mut self, node: usize) {
-        let host = &mut self.nodes[node];
-        if host.agent.is_some() {
-            return;
-        }
-        host.run += 1;
-        host.turns.clear();
-        host.agent = Some(agent::State::new(host.settings.clone()));
-        self.to_agent(node, Step::Agent(agent::Event::Start));
-    }
-
-    /// The process of the agent is gone: the kernel closes its connections.
-    pub fn agent_ends(&mut self, node: usize) {
-        let host = &mut self.nodes[node];
-        host.agent = None;
-        host.run += 1;
-        host.waiting.clear();
-        host.systemd_connection = None;
-        if let Some(peer) = host.connection.take() {
-            self.close_far_end(peer, "Connection reset by peer");
-        }
-    }
-
-    fn thaw_agent(&mut self, node: usize) {
-        self.nodes[node].is_frozen = false;
-        if self.agent_deadline(node).is_some_and(|at| at <= self.now) && self.prng.percent(50) {
-            self.to_agent(node, Step::Agent(agent::Event::Alarm));
-        }
-        while let Some(event) = self.nodes[node].waiting.pop_front() {
-            self.to_agent(node, Step::Agent(event));
-        }
-    }
-
-    /// An agent handles an event, now or when it runs again.
-    pub fn to_agent(&mut self, node: usize, Step::Agent(event): Step) {
-        let host = &mut self.nodes[node];
-        if host.is_frozen {
-            host.waiting.push_back(event);
-            return;
-        }
-        let Some(agent) = &mut host.agent else {
-            return;
-        };
-        self.events += 1;
-        let now = reading(self.now, host.slept);
-        let mut actions = Vec::new();
-        agent.handle(now, event.clone(), &mut actions);
-        host.turns.push((now, event, actions.clone()));
-        for action in actions {
-            self.agent_acts(node, action);
-        }
-    }
-
-    fn agent_acts(&mut self, node: usize, action: agent::Action) {
-        let run = self.nodes[node].run;
-        match action {
-            agent::Action::ConnectManager { connection } => {
-                let far = Far::Agent {
-                    node,
-                    incarnation: run,
-                    connection,
-                };
-                let peer = self.add_connection(Connection::new(far));
-                self.connections.get_mut(&peer).unwrap().far_end.is_open = true;
-                self.nodes[node].connection = Some(peer);
-                self.nodes[node].pings.clear();
-                self.travel(peer, End::Manager, Item::Open);
-            }
-            agent::Action::CloseManager => {
-                if let Some(peer) = self.nodes[node].connection.take() {
-                    self.close_far_end(peer, "closed by the agent");
-                }
-            }
-            agent::Action::SendToManager(outgoing) => {
-                if let Some(peer) = self.nodes[node].connection {
-                    let message = Item::Message(Box::new(message(outgoing)));
-                    self.agent_sends(node, peer, message);
-                }
-            }
-            agent::Action::ConnectSystemd { connection } => {
-                let host = &mut self.nodes[node];
-                host.systemd_connection = host.systemd_is_up.then_some((run, connection));
-                let event = if host.systemd_is_up {
-                    FromSystemd::Connected
-                } else {
-                    FromSystemd::Closed("Connection refused".to_owned())
-                };
-                let time = self
-                    .prng
-                    .time(Duration::from_micros(10), Duration::from_millis(5));
-                self.systemd_sends(node, (run, connection), event, time);
-            }
-            agent::Action::CloseSystemd => self.nodes[node].systemd_connection = None,
-            agent::Action::SendToSystemd(outgoing) => {
-                if let Some(connection) = self.nodes[node].systemd_connection {
-                    let time = Duration::from_micros(20);
-                    let call = Happening::ToSystemd(node, connection, Box::new(outgoing));
-                    self.after(time, call);
-                }
-            }
-            agent::Action::Exit => self.agent_ends(node),
-            agent::Action::Log(..)
-            | agent::Action::Ready
-            | agent::Action::Status(_)
-            | agent::Action::Watchdog
-            | agent::Action::ReloadLogSettings => {}
-        }
-    }
-
-    fn agent_sends(&mut self, node: usize, peer: PeerId, item: Item) {
-        let late_by = self.nodes[node].late_by;
-        let is_late = match &item {
-            Item::Message(message) => {
-                let is_pong = self.nodes[node].pings.contains(&message.reply_serial);
-                message.reply_serial != 0 && !is_pong && !late_by.is_zero()
-            }
-            _ => false,
-        };
-        if is_late {
-            self.after(late_by, Happening::LateAnswer(peer, item));
-        } else {
-            self.travel(peer, End::Manager, item);
-        }
-    }
-
-    // systemd
-
-    fn systemd_sends(
-        &mut self,
-        node: usize,
-        (run, connection): (u32, u32),
-        event: FromSystemd,
-        time: Duration,
-    ) {
-        let host = &mut self.nodes[node];
-        host.systemd_arrival = host.systemd_arrival.max(self.now + time);
-        let time = host.systemd_arrival;
-        let step = Step::Agent(agent::Event::Systemd { connection, event });
-        self.at(time, Happening::ToAgent(node, run, step));
-    }
-
-    fn systemd_called(&mut self, node: usize, connection: (u32, u32), call: &Outgoing) {
-        let host = &mut self.nodes[node];
-        if host.systemd_connection != Some(connection) {
-            return;
-        }
-        let mut effects = Effects::default();
-        let result: Result<_, CallError> =
-            host.systemd
-                .call(&call.content, &mut self.prng, &mut effects);
-        let answer = FromSystemd::Answer {
-            serial: call.serial,
-            result,
-        };
-        let time = host.answers_after;
-        self.systemd_sends(node, connection, answer, time);
-        self.take_effect(node, effects);
-    }
-
-    fn job_step(&mut self, node: usize, number: u32) {
-        let effects = self.nodes[node]
-            .systemd
-            .step(self.now, number, &mut self.prng);
-        self.take_effect(node, effects);
-    }
-
-    fn take_effect(&mut self, node: usize, effects: Effects) {
-        for (time, number) in effects.steps {
-            self.after(time, Happening::JobStep(node, number));
-        }
-        if let Some(connection) = self.nodes[node].systemd_connection {
-            for signal in effects.signals {
-                self.systemd_sends(node, connection, signal, Duration::from_micros(20));
-            }
-        }
-    }
-
-    /// systemd executes itself again: its connections are gone, its jobs stay.
-    pub fn systemd_away(&mut self, node: usize) {
-        let host = &mut self.nodes[node];
-        host.systemd_is_up = false;
-        if let Some(connection) = host.systemd_connection.take() {
-            let event = FromSystemd::Closed("Connection reset by peer".to_owned());
-            self.systemd_sends(node, connection, event, Duration::from_micros(20));
-        }
-    }
-}
-
-impl NodeHost {
-    fn new(name: &str, prng: &mut Prng) -> Self {
-        let heartbeats = [0, 300, 2000, 5000].map(Duration::from_millis);
-        let heartbeat = *prng.pick(&heartbeats);
-        let is_private = prng.percent(60);
-        let mut systemd = Systemd::new(&UNITS);
-        systemd.longest = prng.time(Duration::from_millis(1), Duration::from_secs(60));
-        Self {
-            name: name.to_owned(),
-            settings: agent::Settings {
-                node: name.to_owned(),
-                manager: "tcp:host=10.0.0.1,port=842".to_owned(),
-                heartbeat_interval: (!heartbeat.is_zero()).then_some(heartbeat),
-                reconnect_interval: Some(Duration::from_secs(2)),
-                manager_threshold: Some(Duration::from_secs(6)),
-                systemd: if is_private {
-                    SystemdAccess::Private
-                } else {
-                    SystemdAccess::Bus
-                },
-                machine_id: String::new(),
-            },
-            agent: None,
-            run: 0,
-            is_frozen: false,
-            waiting: VecDeque::new(),
-            slept: Duration::ZERO,
-            turns: Vec::new(),
-            connection: None,
-            is_cut: false,
-            systemd,
-            systemd_is_up: true,
-            systemd_connection: None,
-            systemd_arrival: Instant::default(),
-            late_by: Duration::ZERO,
-            pings: BTreeSet::new(),
-            answers_after: Duration::ZERO,
-        }
-    }
 }
 
 fn described(who: &str, event: &impl Debug, actions: &[impl Debug]) -> String {
@@ -1019,61 +388,10 @@ fn described(who: &str, event: &impl Debug, actions: &[impl Debug]) -> String {
     format!("{who}: {event:?}{}", actions.concat())
 }
 
-fn reading(now: Instant, slept: Duration) -> Now {
+pub fn reading(now: Instant, slept: Duration) -> Now {
     Now {
         monotonic: now,
         boottime: now + slept,
         realtime_us: now.0 + 1_700_000_000_000_000,
-    }
-}
-
-/// What the agent sends, as a message.
-fn message(Outgoing { serial, content }: Outgoing) -> Message {
-    let mut message = match content {
-        Content::Call {
-            destination,
-            path,
-            interface,
-            member,
-            body,
-        } => Message::call(&path, &interface, &member, body).to(&destination),
-        Content::Return { to, body } => Message::reply(to, body),
-        Content::Error { to, error } => Message::error(to, &error),
-        Content::Signal {
-            path,
-            interface,
-            member,
-            body,
-        } => Message::signal(&path, &interface, &member, body),
-    };
-    message.serial = serial;
-    message
-}
-
-/// What arrives at an agent, as its event.
-fn from_manager(item: Item) -> FromManager {
-    let message = match item {
-        Item::Open => return FromManager::Connected,
-        Item::Closed(reason) => return FromManager::Closed(reason.to_owned()),
-        Item::Message(message) => *message,
-    };
-    match message.kind {
-        Kind::Call => FromManager::Call(IncomingCall {
-            serial: message.serial,
-            expects_reply: message.flags.expects_reply(),
-            path: message.path,
-            interface: message.interface,
-            member: message.member,
-            body: message.body,
-        }),
-        Kind::Return => FromManager::Answer {
-            serial: message.reply_serial,
-            result: Ok(message.body),
-        },
-        Kind::Error => FromManager::Answer {
-            serial: message.reply_serial,
-            result: Err(CallError::from_reply(message.error_name, &message.body)),
-        },
-        Kind::Signal => FromManager::Signal,
     }
 }
