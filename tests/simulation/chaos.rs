@@ -1,0 +1,223 @@
+//! What clients ask, and what goes wrong.
+
+use std::time::Duration;
+
+use hirte::{
+    agent::state::Event as AgentEvent,
+    bus::{Body, CallError, error_name},
+    manager::state::event::{Call, Event, JobKind, Method, Object},
+};
+
+use super::world::{Happening, World};
+
+/// Units that every node's systemd knows.
+pub const UNITS: [&str; 4] = ["a.service", "b.service", "c.service", "d.socket"];
+
+/// Something that goes wrong, at one place, for some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No packet passes between a node and the manager.
+    Partition(usize),
+    /// The connection of a node is reset.
+    Reset(usize),
+    /// kill -9 of an agent.
+    AgentCrash(usize),
+    /// systemctl restart of an agent.
+    AgentStop(usize),
+    /// SIGSTOP of an agent.
+    AgentFreeze(usize),
+    /// A node's machine sleeps.
+    AgentSuspend(usize),
+    /// systemctl daemon-reexec on a node.
+    Reexec(usize),
+    /// A node's systemd answers late.
+    SlowSystemd(usize),
+    /// An agent, not ours, whose answers come late and in no order with its signals.
+    LateAnswers(usize),
+    /// kill -9 of the manager.
+    ManagerCrash,
+    /// systemctl restart of the manager.
+    ManagerStop,
+    /// SIGSTOP of the manager.
+    ManagerFreeze,
+    /// The manager's machine sleeps.
+    ManagerSuspend,
+    /// The bus of the manager restarts.
+    BusLoss,
+    /// The clients leave the bus before anybody can ask who they were.
+    ClientLoss,
+}
+
+impl Fault {
+    /// Each of them, on the node with this index.
+    pub const fn all(node: usize) -> [Self; 15] {
+        [
+            Self::Partition(node),
+            Self::Reset(node),
+            Self::AgentCrash(node),
+            Self::AgentStop(node),
+            Self::AgentFreeze(node),
+            Self::AgentSuspend(node),
+            Self::Reexec(node),
+            Self::SlowSystemd(node),
+            Self::LateAnswers(node),
+            Self::ManagerCrash,
+            Self::ManagerStop,
+            Self::ManagerFreeze,
+            Self::ManagerSuspend,
+            Self::BusLoss,
+            Self::ClientLoss,
+        ]
+    }
+}
+
+impl World {
+    /// One turn of chance: something is asked or goes wrong, and the next turn is set.
+    pub fn chaos(&mut self) {
+        let next = self.prng.time(Duration::from_micros(50), self.pace);
+        self.after(next, Happening::Chaos);
+        match self.prng.below(100) {
+            0..=71 => self.client_calls(),
+            72..=79 => self.hostile_acts(),
+            80..=82 => self.hostile_connects(),
+            83 if self.prng.percent(10) => self.flood(),
+            84 => {
+                let congested = self.prng.percent(30);
+                self.manager_handles(Event::BusCongested(congested));
+            }
+            85 if self.prng.percent(20) => {
+                let reason = "Too many open files".to_owned();
+                self.manager_handles(Event::AcceptFailed { reason });
+            }
+            _ if self.prng.percent(self.trouble) => {
+                let node = self.prng.index(self.nodes.len());
+                let fault = *self.prng.pick(&Fault::all(node));
+                let longest = *self.prng.pick(&[1, 8, 40]);
+                let time = self
+                    .prng
+                    .time(Duration::from_millis(1), Duration::from_secs(longest));
+                self.inject(fault, time);
+            }
+            _ => {}
+        }
+    }
+
+    fn client_calls(&mut self) {
+        let node = format!("node-{}", self.prng.below(self.nodes.len() as u64 + 1));
+        let on_node = Object::Node(node.clone());
+        let relay = |method: &str, arguments: Body| Method::Relay {
+            method: method.to_owned(),
+            arguments,
+        };
+        let (object, method) = match self.prng.below(24) {
+            0..=9 => return self.client_wants_job(&node, *self.prng.clone().pick(&JobKind::ALL)),
+            10..=12 => {
+                let back = self.prng.below(8);
+                let id = u64::from(self.last_job_id()).saturating_sub(back);
+                (Object::Job(u32::try_from(id).unwrap()), Method::CancelJob)
+            }
+            13 => (Object::Manager, Method::ListUnits { detailed: false }),
+            14 => (Object::Manager, Method::ListUnits { detailed: true }),
+            15 => (on_node, relay("ListUnits", Body::default())),
+            16 => (on_node, relay("Reload", Body::default())),
+            17 => {
+                let unit = *self.prng.pick(&UNITS);
+                let interface = "org.freedesktop.systemd1.Unit";
+                let arguments = Body::of(&(unit, interface, "ActiveState"));
+                (on_node, relay("GetUnitProperty", arguments))
+            }
+            18 => {
+                let arguments = Body::of(&(vec!["a.service".to_owned()], false));
+                (on_node, relay("DisableUnitFiles", arguments))
+            }
+            19 => (Object::Manager, Method::ListNodes),
+            20 => (Object::Jobs, Method::Introspect),
+            21 => (on_node, Method::GetAllProperties(String::new())),
+            22 => {
+                let error = CallError::new(error_name::UNKNOWN_METHOD, "Unknown method");
+                (on_node, Method::Refused(error))
+            }
+            _ => (Object::Manager, Method::Ping("hello".to_owned())),
+        };
+        self.client_asks(object, method);
+    }
+
+    fn client_wants_job(&mut self, node: &str, kind: JobKind) {
+        self.prng.next();
+        let unit = match self.prng.below(20) {
+            0 => "nope.service".to_owned(),
+            1 => "x".repeat(300),
+            _ => (*self.prng.pick(&UNITS)).to_owned(),
+        };
+        let mode = (*self.prng.pick(&["replace", "replace", "fail"])).to_owned();
+        let method = Method::QueueJob { kind, unit, mode };
+        self.client_asks(Object::Node(node.to_owned()), method);
+    }
+
+    /// A client calls a method.
+    pub fn client_asks(&mut self, object: Object, method: Method) {
+        if !self.bus.is_attached {
+            return;
+        }
+        self.bus.last_serial += 1;
+        let call = Call {
+            client: format!(":1.{}", self.prng.below(12)),
+            serial: self.bus.last_serial,
+            expects_reply: !self.prng.percent(5),
+        };
+        self.manager_handles(Event::Call {
+            call,
+            object,
+            method,
+        });
+    }
+
+    /// Something goes wrong for `time`.
+    pub fn inject(&mut self, fault: Fault, time: Duration) {
+        match fault {
+            Fault::Partition(node) => {
+                self.nodes[node].is_cut = true;
+                self.after(time, Happening::Heal(node));
+            }
+            Fault::Reset(node) => {
+                if let Some(peer) = self.nodes[node].connection {
+                    self.reset(peer);
+                }
+            }
+            Fault::AgentCrash(node) => {
+                self.agent_ends(node);
+                self.after(time, Happening::StartAgent(node));
+            }
+            Fault::AgentStop(node) => {
+                self.agent_handles(node, AgentEvent::Stop);
+                self.after(time, Happening::StartAgent(node));
+            }
+            Fault::AgentFreeze(node) => {
+                self.nodes[node].is_frozen = true;
+                self.after(time, Happening::ThawAgent(node));
+            }
+            Fault::AgentSuspend(node) => self.nodes[node].slept += time,
+            Fault::Reexec(node) => {
+                self.systemd_away(node);
+                self.after(time, Happening::SystemdBack(node));
+            }
+            Fault::SlowSystemd(node) => self.nodes[node].answers_after = time,
+            Fault::LateAnswers(node) => self.nodes[node].late_by = time,
+            Fault::ManagerCrash => {
+                self.manager_ends();
+                self.after(time, Happening::StartManager);
+            }
+            Fault::ManagerStop => {
+                self.manager_handles(Event::Stop);
+                self.after(time, Happening::StartManager);
+            }
+            Fault::ManagerFreeze => {
+                self.manager.is_frozen = true;
+                self.after(time, Happening::ThawManager);
+            }
+            Fault::ManagerSuspend => self.manager.slept += time,
+            Fault::BusLoss => self.bus_lost(time),
+            Fault::ClientLoss => self.bus.clients_left_until = self.now + time,
+        }
+    }
+}

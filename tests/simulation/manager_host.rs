@@ -1,0 +1,184 @@
+//! The machine of the manager, and its bus.
+
+use std::{collections::VecDeque, time::Duration};
+
+use hirte::{
+    core::Instant,
+    manager::{
+        peers,
+        state::event::{Action, Credentials, Event, PeerId},
+    },
+};
+
+use super::{
+    mutant::Subject,
+    network::{End, Item},
+    replay::Turn,
+    world::{Happening, World, reading},
+};
+
+/// The machine of the manager.
+#[derive(Default)]
+pub struct ManagerHost {
+    pub subject: Option<Subject>,
+    /// Which run of the manager this is.
+    pub run: u32,
+    pub is_frozen: bool,
+    pub waiting: VecDeque<Event>,
+    pub kept_id: u32,
+    pub slept: Duration,
+    /// How long it had slept at its last event.
+    pub noticed_sleep: Duration,
+    pub turns: Vec<Turn<Event, Action>>,
+}
+
+/// The bus of the manager, with its clients.
+pub struct Bus {
+    pub is_up: bool,
+    pub is_attached: bool,
+    pub last_serial: u32,
+    pub clients_left_until: Instant,
+}
+
+impl Bus {
+    pub fn new() -> Self {
+        Self {
+            is_up: true,
+            is_attached: false,
+            last_serial: 0,
+            clients_left_until: Instant::default(),
+        }
+    }
+}
+
+impl World {
+    pub const fn last_job_id(&self) -> u32 {
+        self.checker.last_id()
+    }
+
+    pub fn start_manager(&mut self) {
+        if self.manager.subject.is_some() {
+            return;
+        }
+        self.manager.run += 1;
+        self.manager.turns.clear();
+        self.manager.subject = Some(Subject::new(self.settings.clone(), self.mutant));
+        let last_job_id = self.manager.kept_id;
+        self.manager_handles(Event::Started { last_job_id });
+    }
+
+    /// The process of the manager is gone: the kernel closes its connections.
+    pub fn manager_ends(&mut self) {
+        self.manager.subject = None;
+        self.manager.run += 1;
+        self.manager.waiting.clear();
+        self.bus.is_attached = false;
+        self.checker.manager_gone();
+        let open: Vec<PeerId> = self.connections.keys().copied().collect();
+        for peer in open {
+            if self.connections[&peer].manager_end.is_open {
+                self.close_manager_end(peer);
+            }
+        }
+    }
+
+    pub fn thaw_manager(&mut self) {
+        self.manager.is_frozen = false;
+        self.checker.excuse_silence(self.now);
+        if self.manager_deadline().is_some_and(|at| at <= self.now) && self.prng.percent(50) {
+            self.manager_handles(Event::Deadline);
+        }
+        while let Some(event) = self.manager.waiting.pop_front() {
+            self.manager_handles(event);
+        }
+    }
+
+    /// The manager handles an event, now or when it runs again.
+    pub fn manager_handles(&mut self, event: Event) {
+        if self.manager.is_frozen {
+            self.manager.waiting.push_back(event);
+            return;
+        }
+        let Some(subject) = &mut self.manager.subject else {
+            return;
+        };
+        self.events += 1;
+        if self.manager.noticed_sleep != self.manager.slept {
+            self.manager.noticed_sleep = self.manager.slept;
+            self.checker.excuse_silence(self.now);
+        }
+        let now = reading(self.now, self.manager.slept);
+        let mut actions = Vec::new();
+        subject.handle(now, event.clone(), &mut actions);
+        let next_deadline = subject.next_deadline();
+        let verdict = self
+            .checker
+            .observe(self.now, &event, &actions, next_deadline);
+        if let Err(violation) = verdict {
+            self.violation.get_or_insert(violation);
+        }
+        self.manager.turns.push((now, event, actions.clone()));
+        for action in actions {
+            self.manager_acts(action);
+        }
+    }
+
+    fn manager_acts(&mut self, action: Action) {
+        let run = self.manager.run;
+        match action {
+            Action::Send {
+                peer,
+                serial,
+                message,
+            } => {
+                let message = Box::new(peers::encode(serial, message));
+                self.travel(peer, End::Far, Item::Message(message));
+            }
+            Action::Close(peer) => self.close_manager_end(peer),
+            Action::KeepJobIds(mark) => self.manager.kept_id = mark,
+            Action::AttachBus => {
+                let time = self
+                    .prng
+                    .time(Duration::from_micros(100), Duration::from_millis(20));
+                let event = if self.bus.is_up {
+                    self.bus.is_attached = true;
+                    Event::BusAttached
+                } else {
+                    let reason = "No such file or directory".to_owned();
+                    Event::BusLost { reason }
+                };
+                self.after(time, Happening::ToManager(run, event));
+            }
+            Action::LookUpClient(client) => {
+                let time = self
+                    .prng
+                    .time(Duration::from_micros(100), Duration::from_millis(20));
+                let has_left = self.now < self.bus.clients_left_until;
+                let credentials = (!has_left).then_some(Credentials { uid: 0, pid: 7 });
+                let event = Event::ClientKnown {
+                    client,
+                    credentials,
+                };
+                self.after(time, Happening::ToManager(run, event));
+            }
+            Action::Exit { .. } => self.manager_ends(),
+            _ => {}
+        }
+    }
+
+    /// The bus restarts: whatever it still had to say is lost.
+    pub fn bus_lost(&mut self, time: Duration) {
+        self.bus.is_up = false;
+        self.after(time, Happening::BusBack);
+        self.queue.retain(|_, happening| {
+            !matches!(
+                happening,
+                Happening::ToManager(_, Event::ClientKnown { .. } | Event::BusAttached)
+            )
+        });
+        if std::mem::take(&mut self.bus.is_attached) {
+            let reason = "Connection reset by peer".to_owned();
+            self.manager_handles(Event::BusLost { reason });
+        }
+    }
+}

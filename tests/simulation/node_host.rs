@@ -1,0 +1,331 @@
+//! The machine of a node: its agent, and its systemd.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use hirte::{
+    agent::state::{
+        self as agent, Content, FromManager, FromSystemd, IncomingCall, Outgoing, SystemdAccess,
+    },
+    bus::{CallError, Kind, Message},
+    core::Instant,
+    manager::state::event::PeerId,
+};
+
+use super::{
+    chaos::UNITS,
+    network::{Connection, End, Far, Item},
+    prng::Prng,
+    replay::Turn,
+    systemd::{Effects, Systemd},
+    world::{Happening, World, reading},
+};
+
+/// The machine of a node.
+pub struct NodeHost {
+    pub name: String,
+    pub settings: agent::Settings,
+    pub agent: Option<agent::State>,
+    pub run: u32,
+    pub is_frozen: bool,
+    pub waiting: VecDeque<agent::Event>,
+    pub slept: Duration,
+    pub turns: Vec<Turn<agent::Event, agent::Action>>,
+    /// The present connection to the manager.
+    pub connection: Option<PeerId>,
+    pub is_cut: bool,
+    pub systemd: Systemd,
+    pub systemd_is_up: bool,
+    /// Run of the agent and number of the connection that systemd serves.
+    pub systemd_connection: Option<(u32, u32)>,
+    /// What systemd sends next arrives not before this.
+    pub systemd_arrival: Instant,
+    /// How late the agent's answers leave it, those to `Ping` excepted.
+    pub late_by: Duration,
+    /// The manager's numbers of its `Ping`s on the present connection.
+    pub pings: BTreeSet<u32>,
+    /// How long systemd takes to answer.
+    pub answers_after: Duration,
+}
+
+impl NodeHost {
+    pub fn new(name: &str, prng: &mut Prng) -> Self {
+        let heartbeats = [0, 300, 2000, 5000].map(Duration::from_millis);
+        let heartbeat = *prng.pick(&heartbeats);
+        let is_private = prng.percent(60);
+        let mut systemd = Systemd::new(&UNITS);
+        systemd.longest = prng.time(Duration::from_millis(1), Duration::from_mins(1));
+        Self {
+            name: name.to_owned(),
+            settings: agent::Settings {
+                node: name.to_owned(),
+                manager: "tcp:host=10.0.0.1,port=842".to_owned(),
+                heartbeat_interval: (!heartbeat.is_zero()).then_some(heartbeat),
+                reconnect_interval: Some(Duration::from_secs(2)),
+                manager_threshold: Some(Duration::from_secs(6)),
+                systemd: if is_private {
+                    SystemdAccess::Private
+                } else {
+                    SystemdAccess::Bus
+                },
+                machine_id: String::new(),
+            },
+            agent: None,
+            run: 0,
+            is_frozen: false,
+            waiting: VecDeque::new(),
+            slept: Duration::ZERO,
+            turns: Vec::new(),
+            connection: None,
+            is_cut: false,
+            systemd,
+            systemd_is_up: true,
+            systemd_connection: None,
+            systemd_arrival: Instant::default(),
+            late_by: Duration::ZERO,
+            pings: BTreeSet::new(),
+            answers_after: Duration::ZERO,
+        }
+    }
+}
+
+impl World {
+    pub fn start_agent(&mut self, node: usize) {
+        let host = &mut self.nodes[node];
+        if host.agent.is_some() {
+            return;
+        }
+        host.run += 1;
+        host.turns.clear();
+        host.agent = Some(agent::State::new(host.settings.clone()));
+        self.agent_handles(node, agent::Event::Start);
+    }
+
+    /// The process of the agent is gone: the kernel closes its connections.
+    pub fn agent_ends(&mut self, node: usize) {
+        let host = &mut self.nodes[node];
+        host.agent = None;
+        host.run += 1;
+        host.waiting.clear();
+        host.systemd_connection = None;
+        if let Some(peer) = host.connection.take() {
+            self.close_far_end(peer, "Connection reset by peer");
+        }
+    }
+
+    pub fn thaw_agent(&mut self, node: usize) {
+        self.nodes[node].is_frozen = false;
+        if self.agent_deadline(node).is_some_and(|at| at <= self.now) && self.prng.percent(50) {
+            self.agent_handles(node, agent::Event::Alarm);
+        }
+        while let Some(event) = self.nodes[node].waiting.pop_front() {
+            self.agent_handles(node, event);
+        }
+    }
+
+    /// An agent handles an event, now or when it runs again.
+    pub fn agent_handles(&mut self, node: usize, event: agent::Event) {
+        let host = &mut self.nodes[node];
+        if host.is_frozen {
+            host.waiting.push_back(event);
+            return;
+        }
+        let Some(agent) = &mut host.agent else {
+            return;
+        };
+        self.events += 1;
+        let now = reading(self.now, host.slept);
+        let mut actions = Vec::new();
+        agent.handle(now, event.clone(), &mut actions);
+        host.turns.push((now, event, actions.clone()));
+        for action in actions {
+            self.agent_acts(node, action);
+        }
+    }
+
+    fn agent_acts(&mut self, node: usize, action: agent::Action) {
+        let run = self.nodes[node].run;
+        match action {
+            agent::Action::ConnectManager { connection } => {
+                let far = Far::Agent {
+                    node,
+                    incarnation: run,
+                    connection,
+                };
+                let peer = self.add_connection(Connection::new(far));
+                self.connections.get_mut(&peer).unwrap().far_end.is_open = true;
+                self.nodes[node].connection = Some(peer);
+                self.nodes[node].pings.clear();
+                self.travel(peer, End::Manager, Item::Open);
+            }
+            agent::Action::CloseManager => {
+                if let Some(peer) = self.nodes[node].connection.take() {
+                    self.close_far_end(peer, "closed by the agent");
+                }
+            }
+            agent::Action::SendToManager(outgoing) => {
+                if let Some(peer) = self.nodes[node].connection {
+                    let message = Item::Message(Box::new(message(outgoing)));
+                    self.agent_sends(node, peer, message);
+                }
+            }
+            agent::Action::ConnectSystemd { connection } => {
+                let host = &mut self.nodes[node];
+                host.systemd_connection = host.systemd_is_up.then_some((run, connection));
+                host.systemd_arrival = self.now;
+                let event = if host.systemd_is_up {
+                    FromSystemd::Connected
+                } else {
+                    FromSystemd::Closed("Connection refused".to_owned())
+                };
+                let time = self
+                    .prng
+                    .time(Duration::from_micros(10), Duration::from_millis(5));
+                self.systemd_sends(node, (run, connection), event, time);
+            }
+            agent::Action::CloseSystemd => self.nodes[node].systemd_connection = None,
+            agent::Action::SendToSystemd(outgoing) => {
+                if let Some(connection) = self.nodes[node].systemd_connection {
+                    let time = Duration::from_micros(20);
+                    let call = Happening::ToSystemd(node, connection, Box::new(outgoing));
+                    self.after(time, call);
+                }
+            }
+            agent::Action::Exit => self.agent_ends(node),
+            agent::Action::Log(..)
+            | agent::Action::Ready
+            | agent::Action::Status(_)
+            | agent::Action::Watchdog
+            | agent::Action::ReloadLogSettings => {}
+        }
+    }
+
+    fn agent_sends(&mut self, node: usize, peer: PeerId, item: Item) {
+        let late_by = self.nodes[node].late_by;
+        let is_late = match &item {
+            Item::Message(message) => {
+                let is_pong = self.nodes[node].pings.contains(&message.reply_serial);
+                message.reply_serial != 0 && !is_pong && !late_by.is_zero()
+            }
+            _ => false,
+        };
+        if is_late {
+            self.after(late_by, Happening::LateAnswer(peer, item));
+        } else {
+            self.travel(peer, End::Manager, item);
+        }
+    }
+
+    fn systemd_sends(
+        &mut self,
+        node: usize,
+        (run, connection): (u32, u32),
+        event: FromSystemd,
+        time: Duration,
+    ) {
+        let host = &mut self.nodes[node];
+        host.systemd_arrival = host.systemd_arrival.max(self.now + time);
+        let time = host.systemd_arrival;
+        let step = agent::Event::Systemd { connection, event };
+        self.at(time, Happening::ToAgent(node, run, step));
+    }
+
+    pub fn systemd_called(&mut self, node: usize, connection: (u32, u32), call: &Outgoing) {
+        let host = &mut self.nodes[node];
+        if host.systemd_connection != Some(connection) {
+            return;
+        }
+        let mut effects = Effects::default();
+        let result: Result<_, CallError> =
+            host.systemd
+                .call(&call.content, &mut self.prng, &mut effects);
+        let answer = FromSystemd::Answer {
+            serial: call.serial,
+            result,
+        };
+        let time = host.answers_after;
+        self.systemd_sends(node, connection, answer, time);
+        self.take_effect(node, effects);
+    }
+
+    pub fn job_step(&mut self, node: usize, number: u32) {
+        let effects = self.nodes[node]
+            .systemd
+            .step(self.now, number, &mut self.prng);
+        self.take_effect(node, effects);
+    }
+
+    fn take_effect(&mut self, node: usize, effects: Effects) {
+        for (time, number) in effects.steps {
+            self.after(time, Happening::JobStep(node, number));
+        }
+        if let Some(connection) = self.nodes[node].systemd_connection {
+            for signal in effects.signals {
+                self.systemd_sends(node, connection, signal, Duration::from_micros(20));
+            }
+        }
+    }
+
+    /// systemd executes itself again: its connections are gone, its jobs stay.
+    pub fn systemd_away(&mut self, node: usize) {
+        let host = &mut self.nodes[node];
+        host.systemd_is_up = false;
+        if let Some(connection) = host.systemd_connection.take() {
+            let event = FromSystemd::Closed("Connection reset by peer".to_owned());
+            self.systemd_sends(node, connection, event, Duration::from_micros(20));
+        }
+    }
+}
+
+/// What the agent sends, as a message.
+fn message(Outgoing { serial, content }: Outgoing) -> Message {
+    let mut message = match content {
+        Content::Call {
+            destination,
+            path,
+            interface,
+            member,
+            body,
+        } => Message::call(&path, &interface, &member, body).to(&destination),
+        Content::Return { to, body } => Message::reply(to, body),
+        Content::Error { to, error } => Message::error(to, &error),
+        Content::Signal {
+            path,
+            interface,
+            member,
+            body,
+        } => Message::signal(&path, &interface, &member, body),
+    };
+    message.serial = serial;
+    message
+}
+
+/// What arrives at an agent, as its event.
+pub fn from_manager(item: Item) -> FromManager {
+    let message = match item {
+        Item::Open => return FromManager::Connected,
+        Item::Closed(reason) => return FromManager::Closed(reason.to_owned()),
+        Item::Message(message) => *message,
+    };
+    match message.kind {
+        Kind::Call => FromManager::Call(IncomingCall {
+            serial: message.serial,
+            expects_reply: message.flags.expects_reply(),
+            path: message.path,
+            interface: message.interface,
+            member: message.member,
+            body: message.body,
+        }),
+        Kind::Return => FromManager::Answer {
+            serial: message.reply_serial,
+            result: Ok(message.body),
+        },
+        Kind::Error => FromManager::Answer {
+            serial: message.reply_serial,
+            result: Err(CallError::from_reply(message.error_name, &message.body)),
+        },
+        Kind::Signal => FromManager::Signal,
+    }
+}

@@ -1,0 +1,290 @@
+//! A model of systemd: jobs, units, merging of jobs on one unit, failures.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use hirte::{
+    agent::state::{Content, FromSystemd},
+    bus::{Body, CallError, ObjectPath, Value, body::Entry, error_name, marshal, names},
+    core::Instant,
+};
+
+use super::prng::Prng;
+
+/// One node's systemd.
+#[derive(Debug)]
+pub struct Systemd {
+    pub units: BTreeMap<String, Unit>,
+    pub jobs: BTreeMap<u32, Job>,
+    last_job: u32,
+    /// Shortest and longest time that a job waits, and that it runs.
+    pub shortest: Duration,
+    pub longest: Duration,
+    /// Of a hundred jobs so many fail.
+    pub failing: u64,
+    /// How its jobs ended.
+    pub results: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Unit {
+    active: &'static str,
+    result: &'static str,
+    changed: Instant,
+    activated: Instant,
+}
+
+#[derive(Clone, Debug)]
+pub struct Job {
+    unit: String,
+    kind: &'static str,
+    state: &'static str,
+}
+
+/// What follows a call, or time.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub signals: Vec<FromSystemd>,
+    /// Jobs that go a step on after a time.
+    pub steps: Vec<(Duration, u32)>,
+}
+
+const KINDS: [(&str, &str); 4] = [
+    ("StartUnit", "start"),
+    ("StopUnit", "stop"),
+    ("RestartUnit", "restart"),
+    ("ReloadUnit", "reload"),
+];
+
+impl Systemd {
+    pub fn new(units: &[&str]) -> Self {
+        let inactive = Unit {
+            active: "inactive",
+            result: "success",
+            ..Unit::default()
+        };
+        Self {
+            units: units
+                .iter()
+                .map(|unit| ((*unit).to_owned(), inactive.clone()))
+                .collect(),
+            jobs: BTreeMap::new(),
+            last_job: 0,
+            shortest: Duration::from_micros(20),
+            longest: Duration::from_secs(1),
+            failing: 10,
+            results: Vec::new(),
+        }
+    }
+
+    /// Answers a call. Signals that the call causes come after its answer.
+    pub fn call(
+        &mut self,
+        content: &Content,
+        prng: &mut Prng,
+        effects: &mut Effects,
+    ) -> Result<Body, CallError> {
+        let Content::Call {
+            path, member, body, ..
+        } = content
+        else {
+            panic!("The agent sent {content:?} to systemd");
+        };
+        let kind = KINDS.iter().find(|(method, _)| method == member);
+        if let Some((_, kind)) = kind {
+            let (unit, mode): (String, String) = body.parse().unwrap();
+            return self.queue(&unit, kind, &mode, prng, effects);
+        }
+        match member.as_ref() {
+            "Subscribe" | "Reload" | "AddMatch" => Ok(Body::default()),
+            "Hello" => Ok(Body::of(&(":1.1",))),
+            "ListJobs" => Ok(self.list_jobs()),
+            "ListUnits" => Ok(self.list_units()),
+            "CancelJob" => {
+                let (number,) = body.parse().unwrap();
+                self.cancel(number, effects)
+            }
+            "GetAll" => self.unit_of(path).map(properties),
+            "Get" => self
+                .unit_of(path)
+                .map(|unit| Body::of(&(Value::Str(unit.active.to_owned()),))),
+            "EnableUnitFiles" => Ok(Body::of(&(true, Vec::<(String, String, String)>::new()))),
+            "DisableUnitFiles" => Ok(Body::of(&(Vec::<(String, String, String)>::new(),))),
+            other => panic!("The agent called {other} of systemd"),
+        }
+    }
+
+    fn unit_of(&self, path: &str) -> Result<&Unit, CallError> {
+        let found = self
+            .units
+            .iter()
+            .find(|(name, _)| names::systemd_unit_path(name) == path);
+        found.map(|(_, unit)| unit).ok_or_else(no_such_unit)
+    }
+
+    fn queue(
+        &mut self,
+        unit: &str,
+        kind: &'static str,
+        mode: &str,
+        prng: &mut Prng,
+        effects: &mut Effects,
+    ) -> Result<Body, CallError> {
+        if !self.units.contains_key(unit) {
+            return Err(no_such_unit());
+        }
+        let queued = self.jobs.iter().find(|(_, job)| job.unit == unit);
+        if let Some((&number, job)) = queued {
+            if job.kind == kind {
+                return Ok(Body::of(&(job_path(number),)));
+            }
+            if mode == "fail" {
+                return Err(CallError::from_reply(
+                    "org.freedesktop.systemd1.TransactionIsDestructive".to_owned(),
+                    &Body::of(&("Transaction is destructive.",)),
+                ));
+            }
+            self.remove(number, "canceled", effects);
+        }
+        self.last_job += 1;
+        let number = self.last_job;
+        let job = Job {
+            unit: unit.to_owned(),
+            kind,
+            state: "waiting",
+        };
+        self.jobs.insert(number, job);
+        effects.steps.push((self.time(prng), number));
+        Ok(Body::of(&(job_path(number),)))
+    }
+
+    fn time(&self, prng: &mut Prng) -> Duration {
+        prng.time(self.shortest, self.longest)
+    }
+
+    fn cancel(&mut self, number: u32, effects: &mut Effects) -> Result<Body, CallError> {
+        if self.jobs.contains_key(&number) {
+            self.remove(number, "canceled", effects);
+            return Ok(Body::default());
+        }
+        Err(CallError::new(
+            error_name::NO_SUCH_JOB,
+            "Job does not exist.",
+        ))
+    }
+
+    /// A job starts to run, or ends.
+    pub fn step(&mut self, now: Instant, number: u32, prng: &mut Prng) -> Effects {
+        let mut effects = Effects::default();
+        let time = self.time(prng);
+        let Some(job) = self.jobs.get_mut(&number) else {
+            return effects;
+        };
+        if job.state == "waiting" {
+            job.state = "running";
+            let state = "running".to_owned();
+            effects
+                .signals
+                .push(FromSystemd::JobState { number, state });
+            effects.steps.push((time, number));
+            return effects;
+        }
+        let failed = prng.percent(self.failing);
+        let (name, kind) = (job.unit.clone(), job.kind);
+        let unit = self.units.get_mut(&name).unwrap();
+        unit.changed = now;
+        unit.active = match kind {
+            "stop" => "inactive",
+            _ if failed => "failed",
+            _ => "active",
+        };
+        unit.result = if failed { "exit-code" } else { "success" };
+        if unit.active == "active" {
+            unit.activated = now;
+        }
+        effects.signals.push(FromSystemd::UnitState {
+            unit: name,
+            load: None,
+            active: Some(unit.active.to_owned()),
+            sub: Some("running".to_owned()),
+        });
+        let result = match (failed, kind) {
+            (true, "start" | "restart" | "reload") => {
+                *prng.pick(&["failed", "timeout", "dependency"])
+            }
+            _ => "done",
+        };
+        self.remove(number, result, &mut effects);
+        effects
+    }
+
+    fn remove(&mut self, number: u32, result: &str, effects: &mut Effects) {
+        self.jobs.remove(&number);
+        let result = result.to_owned();
+        self.results.push(result.clone());
+        effects
+            .signals
+            .push(FromSystemd::JobRemoved { number, result });
+    }
+
+    fn list_jobs(&self) -> Body {
+        let row = |(&number, job): (&u32, &Job)| {
+            let unit = ObjectPath(names::systemd_unit_path(&job.unit));
+            let (kind, state) = (job.kind.to_owned(), job.state.to_owned());
+            (
+                number,
+                job.unit.clone(),
+                kind,
+                state,
+                job_path(number),
+                unit,
+            )
+        };
+        Body::of(&(self.jobs.iter().map(row).collect::<Vec<_>>(),))
+    }
+
+    fn list_units(&self) -> Body {
+        let mut writer = marshal::Writer::default();
+        writer.array(8, |rows| {
+            for (name, unit) in &self.units {
+                rows.align(8);
+                for text in [name, "", "loaded", unit.active, "sub", ""] {
+                    rows.str(text);
+                }
+                rows.str(&names::systemd_unit_path(name));
+                rows.u32(0);
+                rows.str("");
+                rows.str("/");
+            }
+        });
+        Body {
+            signature: "a(ssssssouso)".into(),
+            endian: marshal::Endian::Little,
+            bytes: writer.into_bytes(),
+        }
+    }
+}
+
+fn properties(unit: &Unit) -> Body {
+    Body::of(&(vec![
+        Entry("ActiveState", Value::Str(unit.active.to_owned())),
+        Entry("Result", Value::Str(unit.result.to_owned())),
+        Entry("StateChangeTimestampMonotonic", Value::U64(unit.changed.0)),
+        Entry(
+            "ActiveEnterTimestampMonotonic",
+            Value::U64(unit.activated.0),
+        ),
+        Entry("ConditionResult", Value::Bool(true)),
+        Entry("ConditionTimestampMonotonic", Value::U64(unit.changed.0)),
+    ],))
+}
+
+fn job_path(number: u32) -> ObjectPath {
+    ObjectPath(format!("/org/freedesktop/systemd1/job/{number}"))
+}
+
+fn no_such_unit() -> CallError {
+    CallError::from_reply(
+        "org.freedesktop.systemd1.NoSuchUnit".to_owned(),
+        &Body::of(&("Unit nope.service not found.",)),
+    )
+}
