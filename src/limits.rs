@@ -82,6 +82,17 @@ pub const MAX_BUS_BODY: usize = MAX_BUS_MESSAGE - (4 << 10);
 /// Largest message of a peer that has not registered: a Register call has at most a few hundred
 /// bytes.
 pub const MAX_UNREGISTERED_MESSAGE: usize = 4 << 10;
+/// Largest arguments of one request to an agent, which reads no larger message: what the header
+/// needs is less than this.
+pub const MAX_REQUEST_BODY: usize = MAX_MESSAGE_FROM_MANAGER - (4 << 10);
+/// Answers of nodes that wait, in lists of all units, for the other nodes' answers: four of the
+/// largest lists, because each client can ask for any number of lists.
+pub const MAX_GATHERED: usize = 4 * MAX_BUS_MESSAGE;
+/// Longest unit name, job mode or job result: the longest unit name of systemd
+/// (`UNIT_NAME_MAX` in its source). Modes and results are single words.
+pub const MAX_NAME: usize = 255;
+/// Longest message of an error that an agent sent: a sentence, and never too large for a bus.
+pub const MAX_ERROR_TEXT: usize = 16 << 10;
 /// Messages of one connection that wait to be handled; when they are this many its socket is not
 /// read, so that one busy peer slows down only itself.
 pub const WINDOW: usize = 64;
@@ -187,5 +198,8 @@ const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
 const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
 const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
+const _: () = assert!(MAX_BUS_BODY <= MAX_GATHERED);
+const _: () = assert!(MAX_ERROR_TEXT < MAX_BUS_BODY);
+const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
 const _: () = assert!(SYSTEMD_REQUEST.as_millis() < REQUEST.as_millis());
 const _: () = assert!(MAX_REQUESTS_TO_SYSTEMD <= MAX_JOBS_PER_NODE);

@@ -24,7 +24,7 @@ pub mod name {
     pub const UNKNOWN_PROPERTY: &str = "org.freedesktop.DBus.Error.UnknownProperty";
     /// The property can not be set.
     pub const PROPERTY_READ_ONLY: &str = "org.freedesktop.DBus.Error.PropertyReadOnly";
-    /// No node has this name (GetNode), or no program has this bus name.
+    /// No node has this name (`GetNode`), or no program has this bus name.
     pub const SERVICE_UNKNOWN: &str = "org.freedesktop.DBus.Error.ServiceUnknown";
     /// The name is taken.
     pub const ADDRESS_IN_USE: &str = "org.freedesktop.DBus.Error.AddressInUse";

@@ -159,23 +159,45 @@ impl Node {
     pub fn spawn(&self, command: &[&str]) -> Running {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let node_pid = self
+            .pid()
+            .unwrap_or_else(|| panic!("{} is off", self.name()));
         let file = |kind: &str| self.folder().join(format!("command{number}.{kind}"));
         let pid_file = format!("/run/lab-command{number}.pid");
-        let script = r#"echo $$ > "$1"; shift; exec setpriv --pdeathsig KILL "$@""#;
-        let nsenter = [&["sh", "-euc", script, "sh", &pid_file], command].concat();
-        let child = self
-            .command(&nsenter)
+        let script = r#"echo $$ > "$0.part"; mv "$0.part" "$0"; exec "$@""#;
+        let dying = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "sh",
+            "-euc",
+            script,
+            &pid_file,
+        ];
+        let mut child = self
+            .command(&[&dying, command].concat())
             .unwrap_or_else(|| panic!("{} is off", self.name()))
             .stdin(Stdio::null())
             .stdout(File::create(file("stdout")).expect("create a file for output"))
             .stderr(File::create(file("stderr")).expect("create a file for output"))
             .spawn()
             .expect("start nsenter");
+        // Only a command that has come so far dies with `child`.
+        let seen = PathBuf::from(format!("/proc/{node_pid}/root{pid_file}"));
+        let mut pid = None;
+        eventually(END_TIMEOUT, "a command begins", || {
+            let ended = child.try_wait().expect("wait for nsenter").is_some();
+            pid = fs::read_to_string(&seen)
+                .ok()
+                .and_then(|pid| pid.trim().parse().ok());
+            pid.is_some() || ended
+        });
+        let reason = || read_lossy(&file("stderr"));
         Running {
             node: self.clone(),
             command: command.join(" "),
             child,
-            pid_file,
+            pid: pid.unwrap_or_else(|| panic!("{}: {command:?}: {}", self.name(), reason())),
             stdout: file("stdout"),
             stderr: file("stderr"),
         }
@@ -345,8 +367,8 @@ pub struct Running {
     node: Node,
     command: String,
     child: Child,
-    /// Inside the node, with the PID of the command there.
-    pid_file: String,
+    /// Of the command, as the node sees it.
+    pid: u32,
     stdout: PathBuf,
     stderr: PathBuf,
 }
@@ -385,21 +407,7 @@ impl Running {
     /// # Panics
     /// If the command has ended.
     pub fn signal(&self, signal: &str) {
-        // The file is there as soon as the command is about to begin.
-        let mut pid = None;
-        eventually(END_TIMEOUT, &format!("{} begins", self.command), || {
-            pid = self
-                .node
-                .run(&["cat", &self.pid_file])
-                .stdout
-                .trim()
-                .parse()
-                .ok();
-            pid.is_some()
-        });
-        let output = self
-            .node
-            .signal(signal, pid.expect("the command has begun"));
+        let output = self.node.signal(signal, self.pid);
         assert!(
             output.success(),
             "{}: {}: kill -{signal}: {output}",

@@ -74,7 +74,7 @@ pub(super) struct Job {
     /// What the manager asked for, in the order in which systemd accepted it.
     pub(super) requests: Vec<JobRequest>,
     /// Whether the manager knows that the job runs.
-    is_running: bool,
+    pub(super) is_running: bool,
     /// Whether the job ended unseen, so that its result has to be inferred.
     pub(super) ended_unseen: bool,
 }

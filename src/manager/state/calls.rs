@@ -56,6 +56,8 @@ impl State {
             Method::CancelJob => {
                 if let Object::Job(id) = object {
                     self.cancel_job(now, call, *id, actions);
+                } else {
+                    reply_error(call, unknown_object(object), actions);
                 }
             }
             Method::GetProperty {
@@ -93,10 +95,14 @@ impl State {
         object: &Object,
         actions: &mut Vec<Action>,
     ) -> Option<(Call, (usize, PeerId))> {
-        let Object::Node(name) = object else {
+        let index = match object {
+            Object::Node(name) => self.node_index.get(name).copied(),
+            _ => None,
+        };
+        let Some(index) = index else {
+            reply_error(call, unknown_object(object), actions);
             return None;
         };
-        let index = *self.node_index.get(name)?;
         if let Some(peer) = self.nodes[index].peer {
             return Some((call, (index, peer)));
         }

@@ -1,12 +1,15 @@
 //! Who asked for a job: the caller's uid and pid, looked up beside the request, for the log.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use super::{
     event::{Action, Credentials},
     log,
 };
 use crate::{core::Level, limits};
+
+/// Who a caller was that left the bus before anybody could ask.
+const LEFT: &str = "uid unknown (left)";
 
 /// What is known about callers.
 ///
@@ -33,11 +36,11 @@ impl Clients {
         self.uses += 1;
         if let Some(known) = self.known.get_mut(client) {
             known.last_use = self.uses;
-            write(client, Some(known.credentials), &request, actions);
+            write(client, &known.credentials.to_string(), &request, actions);
             return;
         }
         if self.waiting_lines >= limits::MAX_PENDING_CALLER_LINES {
-            write(client, None, &request, actions);
+            write(client, "uid unknown", &request, actions);
             return;
         }
         self.waiting_lines += 1;
@@ -55,9 +58,13 @@ impl Clients {
         credentials: Option<Credentials>,
         actions: &mut Vec<Action>,
     ) {
-        for line in self.waiting.remove(client).unwrap_or_default() {
-            self.waiting_lines -= 1;
-            write(client, credentials, &line, actions);
+        let Some(lines) = self.waiting.remove(client) else {
+            return;
+        };
+        self.waiting_lines -= lines.len();
+        let who = credentials.map_or(LEFT.to_owned(), |credentials| credentials.to_string());
+        for line in lines {
+            write(client, &who, &line, actions);
         }
         if let Some(credentials) = credentials {
             self.make_room();
@@ -84,9 +91,9 @@ impl Clients {
     /// The bus is gone, and with it the meaning of its names.
     pub(super) fn forget_all(&mut self, actions: &mut Vec<Action>) {
         for (client, lines) in std::mem::take(&mut self.waiting) {
-            lines
-                .iter()
-                .for_each(|line| write(&client, None, line, actions));
+            for line in lines {
+                write(&client, LEFT, &line, actions);
+            }
         }
         self.known.clear();
         self.waiting_lines = 0;
@@ -98,14 +105,13 @@ impl Clients {
     }
 }
 
-fn write(client: &str, credentials: Option<Credentials>, request: &str, actions: &mut Vec<Action>) {
-    let caller = match credentials {
-        Some(Credentials { uid, pid }) => format!("{client} (uid {uid}, pid {pid})"),
-        None => format!("{client} (uid unknown (left))"),
-    };
-    log(
-        actions,
-        Level::Info,
-        format!("{request}, asked by {caller}"),
-    );
+fn write(client: &str, who: &str, request: &str, actions: &mut Vec<Action>) {
+    let text = format!("{request}, asked by {client} ({who})");
+    log(actions, Level::Info, text);
+}
+
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}, pid {}", self.uid, self.pid)
+    }
 }

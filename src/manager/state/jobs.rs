@@ -11,7 +11,7 @@ use super::{
     State, emit,
     event::{Action, Call, JobKind, Object, PeerId, Signal, ToPeer},
     log,
-    requests::{Purpose, reply, reply_error},
+    requests::{Purpose, cut, reply, reply_error},
 };
 use crate::{
     bus::{Body, CallError, ObjectPath, Value, error_name, names},
@@ -66,11 +66,14 @@ impl Jobs {
 
     /// The next id; a block of ids is marked as used before the first of them is.
     fn take_id(&mut self, actions: &mut Vec<Action>) -> u32 {
-        self.last_id = match self.last_id.checked_add(1) {
-            Some(id) => id,
-            None => 1,
-        };
-        if self.last_id > self.kept || self.last_id == 1 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            if !self.running.contains_key(&self.last_id) {
+                break;
+            }
+        }
+        let kept_from = self.kept.saturating_sub(limits::JOB_ID_BLOCK);
+        if !(kept_from..=self.kept).contains(&self.last_id) {
             self.kept = self.last_id.saturating_add(limits::JOB_ID_BLOCK - 1);
             actions.push(Action::KeepJobIds(self.kept));
         }
@@ -122,6 +125,18 @@ impl State {
                 actions,
             );
             return;
+        }
+        for (what, word) in [("unit name", &unit), ("mode", &mode)] {
+            if word.len() > limits::MAX_NAME {
+                let (bytes, most) = (word.len(), limits::MAX_NAME);
+                let text = format!("The {what} has {bytes} bytes; the most allowed is {most}");
+                reply_error(
+                    call,
+                    CallError::new(error_name::INVALID_ARGS, text),
+                    actions,
+                );
+                return;
+            }
         }
         let id = self.jobs.take_id(actions);
         let request = format!(
@@ -215,9 +230,10 @@ impl State {
         &mut self,
         peer: PeerId,
         id: u32,
-        result: String,
+        mut result: String,
         actions: &mut Vec<Action>,
     ) {
+        cut(&mut result, limits::MAX_NAME);
         let Some(job) = self.job_of(peer, id, actions) else {
             return;
         };
@@ -340,7 +356,6 @@ impl State {
 
     /// The agent has answered the request to cancel a job. Older agents have no such method.
     pub(super) fn cancel_answered(
-        &mut self,
         call: Call,
         answer: Result<(), CallError>,
         actions: &mut Vec<Action>,

@@ -2,10 +2,12 @@
 //!
 //! A node that fails does not spoil the answers of the others; `ListUnitsDetailed` names it.
 
+use std::collections::BTreeMap;
+
 use super::{
     State,
     event::{Action, Call},
-    requests::{Purpose, expect_signature, reply, reply_error, too_large},
+    requests::{Purpose, cut, expect_signature, reply, reply_error, too_large},
 };
 use crate::{
     bus::{
@@ -25,9 +27,38 @@ pub(super) struct Listing {
     call: Call,
     detailed: bool,
     /// Answers by index of the node, which is the order of the configuration.
-    answers: std::collections::BTreeMap<usize, Result<Body, CallError>>,
+    answers: BTreeMap<usize, Result<Body, CallError>>,
     waiting_for: usize,
     bytes: usize,
+}
+
+/// All lists that are being gathered.
+#[derive(Debug, Default)]
+pub(super) struct Listings {
+    lists: BTreeMap<u64, Listing>,
+    next: u64,
+    /// Bytes of the answers that all of them hold.
+    bytes: usize,
+}
+
+impl Listings {
+    fn add(&mut self, listing: Listing) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.lists.insert(id, listing);
+        id
+    }
+
+    fn take(&mut self, id: u64) -> Option<Listing> {
+        let listing = self.lists.remove(&id)?;
+        self.bytes -= listing.bytes;
+        Some(listing)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.lists.clear();
+        self.bytes = 0;
+    }
 }
 
 impl State {
@@ -44,16 +75,13 @@ impl State {
             .enumerate()
             .filter_map(|(index, node)| Some((index, node.peer?)))
             .collect();
-        let id = self.next_listing;
-        self.next_listing += 1;
-        let listing = Listing {
+        let id = self.listings.add(Listing {
             call,
             detailed,
-            answers: std::collections::BTreeMap::new(),
+            answers: BTreeMap::new(),
             waiting_for: online.len(),
             bytes: 0,
-        };
-        self.listings.insert(id, listing);
+        });
         for (node, peer) in online {
             let purpose = Purpose::List { listing: id, node };
             self.request(now, peer, ("ListUnits", Body::default()), purpose, actions);
@@ -69,17 +97,32 @@ impl State {
         answer: Result<Body, CallError>,
         actions: &mut Vec<Action>,
     ) {
-        let Some(listing) = self.listings.get_mut(&id) else {
+        let Some(listing) = self.listings.lists.get_mut(&id) else {
             return;
         };
-        let answer = answer.and_then(|body| expect_signature("ListUnits", body));
-        listing.bytes += answer.as_ref().map_or(0, |body| body.bytes.len());
+        let mut answer = answer.and_then(|body| expect_signature("ListUnits", body));
+        let bytes = match &mut answer {
+            Ok(body) => body.bytes.len(),
+            Err(error) => {
+                cut(&mut error.message, limits::MAX_ERROR_TEXT);
+                error.message.len()
+            }
+        };
+        listing.bytes += bytes;
         listing.waiting_for -= 1;
         listing.answers.insert(node, answer);
-        if listing.bytes > limits::MAX_BUS_BODY {
-            let bytes = listing.bytes;
-            if let Some(listing) = self.listings.remove(&id) {
-                reply_error(listing.call, too_large(bytes), actions);
+        let of_listing = listing.bytes;
+        self.listings.bytes += bytes;
+        let refusal = if of_listing > limits::MAX_BUS_BODY {
+            Some(too_large(of_listing))
+        } else if self.listings.bytes > limits::MAX_GATHERED {
+            Some(too_many_lists(self.listings.bytes))
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            if let Some(listing) = self.listings.take(id) {
+                reply_error(listing.call, error, actions);
             }
             return;
         }
@@ -87,11 +130,9 @@ impl State {
     }
 
     fn finish_listing(&mut self, id: u64, actions: &mut Vec<Action>) {
-        if self
-            .listings
-            .get(&id)
-            .is_some_and(|listing| listing.waiting_for == 0)
-            && let Some(listing) = self.listings.remove(&id)
+        let listing = self.listings.lists.get(&id);
+        if listing.is_some_and(|listing| listing.waiting_for == 0)
+            && let Some(listing) = self.listings.take(id)
         {
             let body = self.compose(&listing);
             reply(listing.call, body, actions);
@@ -133,6 +174,12 @@ impl State {
             bytes,
         }
     }
+}
+
+fn too_many_lists(bytes: usize) -> CallError {
+    let most = limits::MAX_GATHERED;
+    let text = format!("Lists of units that are being gathered hold {bytes} bytes, limit {most}");
+    CallError::new(crate::bus::error_name::LIMITS_EXCEEDED, text)
 }
 
 /// Appends the units of one node. All fields of a unit are aligned to 4 bytes or less, and a

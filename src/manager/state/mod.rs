@@ -39,7 +39,7 @@ use self::{
     clients::Clients,
     event::{Action, Event, PeerId, Signal},
     jobs::Jobs,
-    listing::Listing,
+    listing::Listings,
     peers::Peer,
     requests::Deadline,
 };
@@ -112,8 +112,7 @@ pub struct State {
     /// Deadlines of requests to agents, the next one first.
     deadlines: BTreeSet<Deadline>,
     jobs: Jobs,
-    listings: BTreeMap<u64, Listing>,
-    next_listing: u64,
+    listings: Listings,
     clients: Clients,
     bus: Bus,
     bus_attempts: u32,
@@ -152,8 +151,7 @@ impl State {
             unregistered: VecDeque::new(),
             deadlines: BTreeSet::new(),
             jobs: Jobs::default(),
-            listings: BTreeMap::new(),
-            next_listing: 0,
+            listings: Listings::default(),
             clients: Clients::default(),
             bus: Bus::Attaching,
             bus_attempts: 0,
@@ -241,6 +239,7 @@ impl State {
         }
         self.expire_requests(now, actions);
         if self.next_tick <= now.monotonic {
+            self.notice_stall(now);
             self.next_tick = now.monotonic + limits::TICK;
             actions.push(Action::Watchdog);
             self.check_peers(now, actions);
@@ -256,6 +255,18 @@ impl State {
                 .for_each(|peer| peer.heard_at = now.monotonic);
         }
         self.slept = slept;
+    }
+
+    /// While this process could not run it heard nobody: that time is no silence of the peers,
+    /// whose messages wait to be read.
+    fn notice_stall(&mut self, now: Now) {
+        let late = now.monotonic.since(self.next_tick);
+        if late >= limits::TICK {
+            for peer in self.peers.values_mut() {
+                peer.heard_at = now.monotonic.min(peer.heard_at + late);
+                peer.connected_at = now.monotonic.min(peer.connected_at + late);
+            }
+        }
     }
 
     fn bus_attached(&mut self, actions: &mut Vec<Action>) {
@@ -312,6 +323,7 @@ impl State {
 
     /// The jobs of a manager that stops end for its clients too.
     fn stop(&mut self, actions: &mut Vec<Action>) {
+        self.clients.forget_all(actions);
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             actions.push(Action::Close(peer));
             self.forget_peer(peer, "the manager stops", actions);
@@ -328,8 +340,18 @@ fn retry_delay(attempts: u32) -> Duration {
     }
 }
 
+/// Names and errors in a line may come from a peer, which must not be able to forge another line.
 fn log(actions: &mut Vec<Action>, level: Level, text: impl Into<String>) {
-    actions.push(Action::Log(level, text.into()));
+    let text = text.into();
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    actions.push(Action::Log(level, line));
 }
 
 fn emit(actions: &mut Vec<Action>, signal: Signal) {

@@ -1,6 +1,6 @@
 //! Connections of agents: their registration, their messages, their loss, whether they live.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     State, emit,
@@ -19,15 +19,15 @@ use crate::{
 pub(super) struct Peer {
     address: String,
     fd: i32,
-    connected_at: Instant,
+    pub(super) connected_at: Instant,
     /// When its last message came; judged by the liveness check.
     pub(super) heard_at: Instant,
     /// Index of its node, once it has registered.
     pub(super) node: Option<usize>,
     /// When another connection claimed its name: it must show that it lives.
     challenged_at: Option<Instant>,
-    /// Our number of the Ping that has no answer yet.
-    ping: Option<u32>,
+    /// The Ping that has no answer yet: our number of it, and when it was sent.
+    ping: Option<(u32, Instant)>,
     next_serial: u32,
     /// Calls without an answer, by our number.
     pub(super) pending: BTreeMap<u32, Pending>,
@@ -54,10 +54,11 @@ impl State {
         fd: i32,
         actions: &mut Vec<Action>,
     ) {
+        let from = origin(&address);
         log(
             actions,
             Level::Debug,
-            format!("Connection from {address} on fd {fd}"),
+            format!("Connection from {from} on fd {fd}"),
         );
         if self.unregistered.len() >= limits::MAX_UNREGISTERED {
             self.close_oldest_unregistered("too many connections that did not register", actions);
@@ -254,7 +255,7 @@ impl State {
     fn challenge(&mut self, now: Now, id: PeerId, actions: &mut Vec<Action>) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.challenged_at.get_or_insert(now.monotonic);
-            self.ping(id, actions);
+            self.ping(now, id, actions);
         }
     }
 
@@ -283,7 +284,7 @@ impl State {
         log(
             actions,
             Level::Info,
-            format!("Agent '{name}' connected from {address}"),
+            format!("Agent '{name}' connected from {}", origin(&address)),
         );
         actions.push(Action::Admit(id));
         self.announce_node(index, actions);
@@ -334,11 +335,11 @@ impl State {
         serial
     }
 
-    fn ping(&mut self, id: PeerId, actions: &mut Vec<Action>) {
+    fn ping(&mut self, now: Now, id: PeerId, actions: &mut Vec<Action>) {
         if self.peers.get(&id).is_some_and(|peer| peer.ping.is_none()) {
             let serial = self.send(id, ToPeer::Ping, actions);
             if let Some(peer) = self.peers.get_mut(&id) {
-                peer.ping = Some(serial);
+                peer.ping = Some((serial, now.monotonic));
             }
         }
     }
@@ -346,7 +347,7 @@ impl State {
     /// Whether `serial` was the number of our Ping to this peer, which is then answered.
     pub(super) fn is_pong(&mut self, id: PeerId, serial: u32) -> bool {
         let peer = self.peers.get_mut(&id);
-        peer.is_some_and(|peer| peer.ping.take_if(|ping| *ping == serial).is_some())
+        peer.is_some_and(|peer| peer.ping.take_if(|ping| ping.0 == serial).is_some())
     }
 
     /// The part of the tick that looks at every connection.
@@ -362,7 +363,7 @@ impl State {
                 }
             } else if self.is_lost(now, peer) {
                 silent.push((id, silence));
-            } else if silence >= limits::PING_AFTER {
+            } else if silence >= limits::PING_AFTER || self.soon_lost(silence) {
                 quiet.push(id);
             }
         }
@@ -373,18 +374,28 @@ impl State {
             self.close_silent(id, silence.as_millis(), actions);
         }
         for id in quiet {
-            self.ping(id, actions);
+            self.ping(now, id, actions);
         }
     }
 
-    /// Judged a tick early, so that the limit holds although it is looked at only once a tick.
+    /// Whether the peer has to be asked at this tick so that the next one can judge it.
+    fn soon_lost(&self, silence: Duration) -> bool {
+        let limit = self.settings.silence_limit;
+        !limit.is_zero() && silence + 2 * limits::TICK > limit
+    }
+
+    /// Judged a tick early, so that the limit holds although it is looked at only once a tick; and
+    /// never before the peer had a tick's time to answer a Ping.
     fn is_lost(&self, now: Now, peer: &Peer) -> bool {
         let limit = self.settings.silence_limit;
         let silence = now.monotonic.since(peer.heard_at);
         let challenged = peer.challenged_at.is_some_and(|at| {
             now.monotonic.since(at) >= limits::PING_AFTER && silence >= limits::PING_AFTER
         });
-        challenged || (!limit.is_zero() && silence + limits::TICK > limit)
+        let asked = peer
+            .ping
+            .is_some_and(|(_, at)| now.monotonic.since(at) >= limits::TICK);
+        challenged || (asked && !limit.is_zero() && silence + limits::TICK > limit)
     }
 
     fn close_silent(&mut self, id: PeerId, silence_ms: u128, actions: &mut Vec<Action>) {
@@ -398,5 +409,14 @@ impl State {
             log(actions, Level::Warn, text);
         }
         self.close_peer(id, "it was silent for too long", actions);
+    }
+}
+
+/// Where a connection comes from, in words.
+fn origin(address: &str) -> &str {
+    if address.is_empty() {
+        "a Unix socket"
+    } else {
+        address
     }
 }

@@ -70,6 +70,17 @@ impl State {
             );
             return;
         }
+        let bytes = arguments.bytes.len();
+        if bytes > limits::MAX_REQUEST_BODY {
+            let most = limits::MAX_REQUEST_BODY;
+            let text = format!("The arguments have {bytes} bytes; the most allowed is {most}");
+            self.fail(
+                purpose,
+                CallError::new(error_name::LIMITS_EXCEEDED, text),
+                actions,
+            );
+            return;
+        }
         let message = ToPeer::Call {
             method: method.to_owned(),
             arguments,
@@ -116,25 +127,12 @@ impl State {
             serial,
         });
         match purpose {
-            Purpose::Relay(call) => self.finish_relay(call, &method, answer, actions),
+            Purpose::Relay(call) => finish_relay(call, &method, answer, actions),
             Purpose::List { listing, node } => self.listed(listing, node, answer, actions),
             Purpose::Job(job) => self.job_accepted(job, answer.map(drop), actions),
-            Purpose::CancelJob(call) => self.cancel_answered(call, answer.map(drop), actions),
+            Purpose::CancelJob(call) => Self::cancel_answered(call, answer.map(drop), actions),
             Purpose::LateJob(job) => self.late_acceptance(id, job, &answer.map(drop), actions),
             Purpose::Nobody => {}
-        }
-    }
-
-    fn finish_relay(
-        &mut self,
-        call: Call,
-        method: &str,
-        answer: Result<Body, CallError>,
-        actions: &mut Vec<Action>,
-    ) {
-        match answer.and_then(|body| expect_signature(method, body)) {
-            Ok(body) => reply(call, body, actions),
-            Err(error) => reply_error(call, error, actions),
         }
     }
 
@@ -167,8 +165,7 @@ impl State {
         }
     }
 
-    /// Ends every call whose time is over. Its entry stays until the answer or the loss of the
-    /// node, because a job that is accepted late must be cancelled.
+    /// Ends every call whose time is over.
     pub(super) fn expire_requests(&mut self, now: Now, actions: &mut Vec<Action>) {
         while let Some(deadline) = self.deadlines.first().copied() {
             if deadline.at > now.monotonic {
@@ -183,15 +180,21 @@ impl State {
         let Some(peer) = self.peers.get_mut(&deadline.peer) else {
             return;
         };
-        let Some(pending) = peer.pending.get_mut(&deadline.serial) else {
+        let Some(Pending {
+            method, purpose, ..
+        }) = peer.pending.remove(&deadline.serial)
+        else {
             return;
         };
-        let late = match pending.purpose {
-            Purpose::Job(job) => Purpose::LateJob(job),
-            _ => Purpose::Nobody,
-        };
-        let purpose = std::mem::replace(&mut pending.purpose, late);
-        let method = pending.method.clone();
+        // A job that is accepted late must be cancelled; other late answers mean nothing.
+        if let Purpose::Job(job) = purpose {
+            let late = Pending {
+                method: method.clone(),
+                purpose: Purpose::LateJob(job),
+                deadline: deadline.at,
+            };
+            peer.pending.insert(deadline.serial, late);
+        }
         let node = peer
             .node
             .map_or("", |index| self.nodes[index].name.as_str());
@@ -214,6 +217,18 @@ impl State {
         }
         self.jobs.forget_callers();
         self.listings.clear();
+    }
+}
+
+fn finish_relay(
+    call: Call,
+    method: &str,
+    answer: Result<Body, CallError>,
+    actions: &mut Vec<Action>,
+) {
+    match answer.and_then(|body| expect_signature(method, body)) {
+        Ok(body) => reply(call, body, actions),
+        Err(error) => reply_error(call, error, actions),
     }
 }
 
@@ -251,8 +266,15 @@ pub(super) fn too_large(bytes: usize) -> CallError {
     )
 }
 
-pub(super) fn reply_error(call: Call, error: CallError, actions: &mut Vec<Action>) {
+/// Refuses a client's call. The text may come from an agent and is cut to a sentence's length.
+pub(super) fn reply_error(call: Call, mut error: CallError, actions: &mut Vec<Action>) {
+    cut(&mut error.message, limits::MAX_ERROR_TEXT);
     if call.expects_reply {
         actions.push(Action::ReplyError { call, error });
     }
+}
+
+/// Shortens `text` to at most `bytes` bytes, at the end of a character.
+pub(super) fn cut(text: &mut String, bytes: usize) {
+    text.truncate(text.floor_char_boundary(bytes));
 }
