@@ -57,7 +57,8 @@ pub fn memory(pid: u32) -> (u64, u64) {
     )
 }
 
-/// What a run of operations took.
+/// What a run of operations took, or several runs of the same.
+#[derive(Default)]
 pub struct Measured {
     /// Of each operation, sorted.
     times: Vec<u64>,
@@ -66,6 +67,20 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// Adds another run.
+    pub fn add(&mut self, other: Self) {
+        self.times.extend(other.times);
+        self.times.sort_unstable();
+        self.wall += other.wall;
+        if self.cpu.is_empty() {
+            self.cpu = other.cpu;
+            return;
+        }
+        for (own, other) in self.cpu.iter_mut().zip(other.cpu) {
+            own.1 += other.1;
+        }
+    }
+
     pub fn median(&self) -> Duration {
         self.quantile(50)
     }
