@@ -6,7 +6,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, net::TcpStream, time::Instant};
 
 use hirte::{
     bus::{
@@ -14,10 +14,11 @@ use hirte::{
         marshal::{Endian, Writer, validate},
         message::BodyCheck,
     },
+    reactor::{self, Async},
     wire::{Received, Role, Stream},
 };
-use smol::stream::StreamExt;
-use support::{Daemon, tcp_pair, zbus_runtime::SmolRuntime};
+use smol::{LocalExecutor, stream::StreamExt};
+use support::{Daemon, raw, tcp_pair, zbus_runtime::SmolRuntime};
 use zbus::{
     Guid, MessageStream,
     connection::{AuthMechanism, Builder},
@@ -30,8 +31,9 @@ const ROUNDS: u32 = 20_000;
 
 fn main() {
     marshalling();
-    let ours = smol::block_on(ping_pong_by_links());
-    let by_zbus = smol::block_on(ping_pong_by_zbus());
+    let ours = ping_pong_by_links();
+    let (server, client) = reactor::block_on(&LocalExecutor::new(), tcp_pair());
+    let by_zbus = smol::block_on(ping_pong_by_zbus(server, client));
     println!("call and answer, links   {ours:>8.0} ns");
     println!("call and answer, zbus    {by_zbus:>8.0} ns");
     println!("links / zbus             {:>8.2}", ours / by_zbus);
@@ -121,58 +123,55 @@ fn call() -> Message {
     call
 }
 
-async fn ping_pong_by_links() -> f64 {
+fn ping_pong_by_links() -> f64 {
     let daemon = Daemon::default();
     let executor = daemon.executor.clone();
-    executor
-        .run(async {
-            let (server, client) = tcp_pair().await;
-            let server = daemon.open(1, Stream::Tcp(server), Role::Server);
-            let client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
-            let mut call = call();
-            let mut start = Instant::now();
-            loop {
-                match daemon.inbox.next().await {
-                    (1, Received::Message(message)) => {
-                        let mut reply = Message::reply(message.serial, Body::of(&("done",)));
-                        reply.serial = message.serial;
-                        server.send(&reply);
-                        server.flush();
-                    }
-                    (2, Received::Message(reply)) => {
-                        assert_eq!(reply.reply_serial, call.serial);
-                        if call.serial == ROUNDS {
-                            break nanos(start);
-                        }
-                        call.serial += 1;
-                        client.send(&call);
-                        client.flush();
-                    }
-                    (2, Received::Ready) => {
-                        start = Instant::now();
-                        client.send(&call);
-                        client.flush();
-                    }
-                    _ => {}
+    reactor::block_on(&executor, async {
+        let (server, client) = tcp_pair().await;
+        let server = daemon.open(1, Stream::Tcp(server), Role::Server);
+        let client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
+        let mut call = call();
+        let mut start = Instant::now();
+        loop {
+            match daemon.inbox.next().await {
+                (1, Received::Message(message)) => {
+                    let mut reply = Message::reply(message.serial, Body::of(&("done",)));
+                    reply.serial = message.serial;
+                    server.send(&reply);
+                    server.flush();
                 }
+                (2, Received::Message(reply)) => {
+                    assert_eq!(reply.reply_serial, call.serial);
+                    if call.serial == ROUNDS {
+                        break nanos(start);
+                    }
+                    call.serial += 1;
+                    client.send(&call);
+                    client.flush();
+                }
+                (2, Received::Ready) => {
+                    start = Instant::now();
+                    client.send(&call);
+                    client.flush();
+                }
+                _ => {}
             }
-        })
-        .await
+        }
+    })
 }
 
-async fn ping_pong_by_zbus() -> f64 {
+async fn ping_pong_by_zbus(server: Async<TcpStream>, client: Async<TcpStream>) -> f64 {
     let runtime = SmolRuntime::default();
     let executor = runtime.0.clone();
     executor
         .run(async {
-            let (server, client) = tcp_pair().await;
-            let server = Builder::tcp_stream(server.into_inner().unwrap())
+            let server = Builder::tcp_stream(raw(server).into_inner().unwrap())
                 .server(Guid::generate())
                 .auth_mechanism(AuthMechanism::Anonymous)
                 .runtime(runtime.clone())
                 .p2p()
                 .build_message_stream();
-            let client = Builder::tcp_stream(client.into_inner().unwrap())
+            let client = Builder::tcp_stream(raw(client).into_inner().unwrap())
                 .auth_mechanism(AuthMechanism::Anonymous)
                 .runtime(runtime.clone())
                 .p2p()

@@ -12,4 +12,5 @@ pub mod daemon;
 pub mod limits;
 pub mod logging;
 pub mod manager;
+pub mod reactor;
 pub mod wire;

@@ -118,6 +118,8 @@ pub const MAX_RECORD: u64 = 1 << 30;
 
 // Counts
 
+/// Descriptors of which the kernel tells at once; more are told in the next turn.
+pub const REACTOR_EVENTS: usize = 64;
 /// Events that are handled before what they sent is written: enough to write many messages at
 /// once, and few enough that nobody waits long for an answer.
 pub const EVENTS_PER_TURN: usize = 256;

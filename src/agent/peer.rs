@@ -35,7 +35,7 @@ pub(super) async fn open(
     let mut reasons = Vec::new();
     for endpoint in endpoints {
         match endpoint {
-            Endpoint::Unix(path) => match connect_unix(&path).await {
+            Endpoint::Unix(path) => match connect_unix(&path) {
                 Ok(stream) => return Ok(Stream::Unix(stream)),
                 Err(error) => reasons.push(format!("{}: {error}", path.display())),
             },
@@ -133,7 +133,11 @@ mod tests {
             Endpoint::Unix("/nonexistent/one".into()),
             Endpoint::Unix("/nonexistent/two".into()),
         ];
-        let error = smol::block_on(open(endpoints, KeepAlive::default())).unwrap_err();
+        let error = crate::reactor::block_on(
+            &smol::LocalExecutor::new(),
+            open(endpoints, KeepAlive::default()),
+        )
+        .unwrap_err();
         assert!(error.contains("/nonexistent/one: ") && error.contains("; /nonexistent/two: "));
     }
 }

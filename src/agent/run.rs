@@ -18,7 +18,7 @@ use crate::{
     config::{self, AgentConfig, AgentOptions, ConfigError, Loaded, Roots, TcpKeepAlive},
     core::Level,
     daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
-    limits, logging,
+    limits, logging, reactor,
     wire::{
         Inbox, Role,
         address::{self, Endpoint},
@@ -105,7 +105,7 @@ fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
     let executor = Rc::new(LocalExecutor::new());
     let keep_alive = keep_alive(config.tcp_keep_alive);
     let mut daemon = Daemon::new(&executor, settings, source, endpoints, keep_alive)?;
-    smol::block_on(executor.run(daemon.run()));
+    reactor::block_on(&executor, daemon.run());
     Ok(())
 }
 
@@ -260,7 +260,8 @@ impl Daemon {
             Action::CloseManager => self.peer.close(),
             Action::SendToManager(message) => self.peer.send(message),
             Action::ConnectSystemd { connection } => {
-                self.systemd.connect(connection, systemd::open(self.access));
+                let opened = systemd::open(self.access);
+                self.systemd.connect(connection, std::future::ready(opened));
             }
             Action::CloseSystemd => self.systemd.close(),
             Action::SendToSystemd(message) => self.systemd.send(message),

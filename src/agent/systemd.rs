@@ -36,18 +36,16 @@ pub(super) const LINK: LinkSettings = LinkSettings {
 };
 
 /// Connects to systemd, or to the bus that it is on.
-pub(super) async fn open(access: SystemdAccess) -> Result<Stream, String> {
+pub(super) fn open(access: SystemdAccess) -> Result<Stream, String> {
     match access {
-        SystemdAccess::Private => open_private().await,
-        SystemdAccess::Bus => open_bus().await,
+        SystemdAccess::Private => open_private(),
+        SystemdAccess::Bus => open_bus(),
     }
 }
 
-async fn open_private() -> Result<Stream, String> {
+fn open_private() -> Result<Stream, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{PRIVATE_SOCKET}: {error}");
-    let stream = connect_unix(Path::new(PRIVATE_SOCKET))
-        .await
-        .map_err(|error| failed(&error))?;
+    let stream = connect_unix(Path::new(PRIVATE_SOCKET)).map_err(|error| failed(&error))?;
     let peer = socket_peercred(stream.get_ref()).map_err(|error| failed(&error))?;
     if !peer.uid.is_root() {
         let uid = peer.uid.as_raw();
@@ -56,7 +54,7 @@ async fn open_private() -> Result<Stream, String> {
     Ok(Stream::Unix(stream))
 }
 
-async fn open_bus() -> Result<Stream, String> {
+fn open_bus() -> Result<Stream, String> {
     let endpoints = address::parse(&address::system_bus()).map_err(|error| error.to_string())?;
     let mut reasons = Vec::new();
     for endpoint in endpoints {
@@ -64,7 +62,7 @@ async fn open_bus() -> Result<Stream, String> {
             reasons.push("the system bus has to be on this machine".to_owned());
             continue;
         };
-        match connect_unix(&path).await {
+        match connect_unix(&path) {
             Ok(stream) => return Ok(Stream::Unix(stream)),
             Err(error) => reasons.push(format!("{}: {error}", path.display())),
         }

@@ -2,17 +2,15 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Future, poll_fn},
-    pin::Pin,
+    future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
 
-use async_io::Timer;
 use smol::LocalExecutor;
 
 use super::clock;
-use crate::{core::Instant, wire::Inbox};
+use crate::{core::Instant, reactor::Sleeper, wire::Inbox};
 
 /// A timer that pushes an event when its time has come, once for each time set.
 pub struct Alarm {
@@ -41,7 +39,7 @@ impl Alarm {
         let inbox = inbox.clone();
         let mut task = Task {
             state: Rc::clone(&state),
-            timer: Timer::never(),
+            sleeper: None,
         };
         executor
             .spawn(poll_fn(move |context| {
@@ -81,30 +79,30 @@ impl State {
 
 struct Task {
     state: Rc<State>,
-    timer: Timer,
+    sleeper: Option<Sleeper>,
 }
 
 impl Task {
     fn poll(&mut self, context: &mut Context<'_>, ring: impl Fn()) -> Poll<()> {
-        let state = Rc::clone(&self.state);
+        let state = &self.state;
         if state.is_dropped.get() {
             return Poll::Ready(());
         }
         *state.waker.borrow_mut() = Some(context.waker().clone());
-        if let Some(wakes) = state.wakes.get() {
-            self.timer.set_after(wakes.since(clock::monotonic()));
-        }
-        while Pin::new(&mut self.timer).poll(context).is_ready() {
-            let now = clock::monotonic();
-            let due = state.due.get();
-            if due.is_some_and(|due| due <= now) {
+        self.sleeper = None;
+        let now = clock::monotonic();
+        if state.wakes.get().is_some_and(|wakes| wakes <= now) {
+            if state.due.get().is_some_and(|due| due <= now) {
                 state.due.set(None);
                 ring();
             }
             state.wakes.set(state.due.get());
-            match state.due.get() {
-                Some(due) => self.timer.set_after(due.since(now)),
-                None => self.timer = Timer::never(),
+        }
+        if let Some(wakes) = state.wakes.get() {
+            match Sleeper::new(wakes, context.waker().clone()) {
+                Ok(sleeper) => self.sleeper = Some(sleeper),
+                // There is no reactor, so that nothing polls this.
+                Err(_) => return Poll::Ready(()),
             }
         }
         Poll::Pending
@@ -118,6 +116,7 @@ mod tests {
     use smol::future::or;
 
     use super::*;
+    use crate::reactor::{block_on, sleep};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -126,12 +125,12 @@ mod tests {
         let executor = LocalExecutor::new();
         let inbox = Inbox::new();
         let alarm = Alarm::new(&executor, &inbox, clock::monotonic);
-        smol::block_on(executor.run(test(alarm, inbox)));
+        block_on(&executor, test(alarm, inbox));
     }
 
     async fn within(inbox: &Inbox<Instant>, time: Duration) -> Option<Instant> {
         or(async { Some(inbox.next().await) }, async {
-            Timer::after(time).await;
+            sleep(time).await;
             None
         })
         .await

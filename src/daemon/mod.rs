@@ -2,11 +2,11 @@
 //! recorded runs.
 
 pub mod alarm;
-pub mod clock;
 pub mod notify;
 pub mod record;
 pub mod signals;
 
+pub use crate::reactor::clock;
 pub use alarm::Alarm;
 pub use notify::Notify;
 pub use record::Recorder;

@@ -1,11 +1,18 @@
 //! POSIX signals as events.
 
-use std::io;
+use std::{
+    io::{self, Read},
+    os::unix::net::UnixStream,
+    rc::Rc,
+};
 
-use async_signal::Signals;
-use smol::{LocalExecutor, stream::StreamExt};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    low_level::pipe,
+};
+use smol::LocalExecutor;
 
-use crate::wire::Inbox;
+use crate::{reactor::Async, wire::Inbox};
 
 /// What the system asks of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,19 +30,24 @@ pub fn signals<E: 'static>(
     inbox: &Inbox<E>,
     wrap: impl Fn(Signal) -> E + 'static,
 ) -> io::Result<()> {
-    use async_signal::Signal::{Hup, Int, Term};
-    let mut signals = Signals::new([Term, Int, Hup])?;
-    let inbox = inbox.clone();
-    executor
-        .spawn(async move {
-            while let Some(Ok(signal)) = signals.next().await {
-                inbox.push(wrap(match signal {
-                    Hup => Signal::Reload,
-                    _ => Signal::Stop,
-                }));
-            }
-        })
-        .detach();
+    let wrap = Rc::new(wrap);
+    for (number, signal) in [
+        (SIGTERM, Signal::Stop),
+        (SIGINT, Signal::Stop),
+        (SIGHUP, Signal::Reload),
+    ] {
+        // What a signal handler may do is little: it writes a byte.
+        let (reads, writes) = UnixStream::pair()?;
+        pipe::register(number, writes)?;
+        let (reads, inbox, wrap) = (Async::new(reads)?, inbox.clone(), Rc::clone(&wrap));
+        executor
+            .spawn(async move {
+                while let Ok(1..) = reads.read_with(|mut pipe| pipe.read(&mut [0; 16])).await {
+                    inbox.push(wrap(signal));
+                }
+            })
+            .detach();
+    }
     Ok(())
 }
 
@@ -50,7 +62,7 @@ mod tests {
         let executor = LocalExecutor::new();
         let inbox = Inbox::new();
         signals(&executor, &inbox, |signal| signal).unwrap();
-        smol::block_on(executor.run(async {
+        crate::reactor::block_on(&executor, async {
             for (posix, event) in [
                 (Posix::HUP, Signal::Reload),
                 (Posix::TERM, Signal::Stop),
@@ -59,6 +71,6 @@ mod tests {
                 kill_process(getpid(), posix).unwrap();
                 assert_eq!(inbox.next().await, event);
             }
-        }));
+        });
     }
 }

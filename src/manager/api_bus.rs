@@ -200,7 +200,7 @@ pub(super) async fn connect() -> io::Result<Stream> {
     let mut last = io::Error::other(format!("'{address}' names no bus"));
     for endpoint in endpoints {
         let connected = match endpoint {
-            Endpoint::Unix(path) => address::connect_unix(&path).await.map(Stream::Unix),
+            Endpoint::Unix(path) => address::connect_unix(&path).map(Stream::Unix),
             Endpoint::Tcp { .. } => Err(io::Error::other("a bus over TCP has no credentials")),
         };
         match connected {

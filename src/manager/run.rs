@@ -23,6 +23,7 @@ use crate::{
     bus::{Body, message::BodyCheck},
     daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
     limits,
+    reactor::{self, Async},
     wire::{
         inbox::Inbox,
         link::{Link, LinkSettings, Received, Role, Stream},
@@ -43,7 +44,7 @@ enum Incoming {
 
 /// A connection that was accepted, and its place in the queue of accepted ones.
 struct Accepted {
-    stream: async_io::Async<std::net::TcpStream>,
+    stream: Async<std::net::TcpStream>,
     address: std::net::SocketAddr,
 }
 
@@ -62,7 +63,7 @@ pub struct Edges {
 pub fn run(settings: Settings, edges: Edges) -> ExitCode {
     let executor = Rc::new(LocalExecutor::new());
     match Loop::new(settings, edges, Rc::clone(&executor)) {
-        Ok(mut manager) => smol::block_on(executor.run(manager.run())),
+        Ok(mut manager) => reactor::block_on(&executor, manager.run()),
         Err(error) => {
             log::error!("Failed to watch for signals: {error}");
             ExitCode::FAILURE
@@ -264,7 +265,7 @@ impl Loop {
         }
         let peer = self.next_peer;
         self.next_peer += 1;
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&stream);
+        let fd = std::os::fd::AsRawFd::as_raw_fd(stream.get_ref());
         let settings = LinkSettings {
             max_message: limits::MAX_UNREGISTERED_MESSAGE,
             max_queued: Some(limits::MAX_QUEUED_TO_PEER),

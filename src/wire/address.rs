@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fmt, io,
+    os::fd::OwnedFd,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         net::UnixStream,
@@ -11,11 +12,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use async_io::Async;
+use socket2::{Domain, SockAddr, Socket, Type};
 use zbus::{
     Address,
     address::transport::{Transport, UnixSocket},
 };
+
+use crate::reactor::Async;
 
 /// One place to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,8 +146,12 @@ pub fn user_bus() -> String {
 }
 
 /// Connects to the socket at `path`; an abstract name starts with NUL.
-pub async fn connect_unix(path: &Path) -> io::Result<Async<UnixStream>> {
-    Async::<UnixStream>::connect(path).await
+pub fn connect_unix(path: &Path) -> io::Result<Async<UnixStream>> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // A socket of this machine connects at once, or not: its queue is full then.
+    socket.connect(&SockAddr::unix(path)?)?;
+    Async::new(UnixStream::from(OwnedFd::from(socket)))
 }
 
 #[cfg(test)]
@@ -228,8 +235,8 @@ mod tests {
         let [Endpoint::Unix(path)] = endpoints.as_slice() else {
             panic!("{endpoints:?}");
         };
-        smol::block_on(connect_unix(path)).unwrap();
-        let missing = smol::block_on(connect_unix(Path::new("/nowhere")));
+        connect_unix(path).unwrap();
+        let missing = connect_unix(Path::new("/nowhere"));
         assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

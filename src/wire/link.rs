@@ -10,7 +10,6 @@ use std::{
     task::{Context, Poll},
 };
 
-use async_io::Async;
 use smol::LocalExecutor;
 
 use super::{
@@ -19,9 +18,12 @@ use super::{
     outbound::Outbound,
     sasl::{CLIENT_HELLO, HandshakeError, Sasl},
 };
-use crate::bus::{
-    Message,
-    message::{BadMessage, BodyCheck},
+use crate::{
+    bus::{
+        Message,
+        message::{BadMessage, BodyCheck},
+    },
+    reactor::Async,
 };
 
 /// The socket of a link.
@@ -56,14 +58,14 @@ impl Stream {
         };
     }
 
-    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Tcp(stream) => stream.poll_readable(context),
             Self::Unix(stream) => stream.poll_readable(context),
         }
     }
 
-    fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Tcp(stream) => stream.poll_writable(context),
             Self::Unix(stream) => stream.poll_writable(context),
@@ -346,8 +348,7 @@ impl Shared {
             };
             match polled {
                 Poll::Pending => return,
-                // An error of the reactor shows in the write as well.
-                Poll::Ready(_) => {
+                Poll::Ready(()) => {
                     self.is_full.set(false);
                     self.write();
                 }
@@ -357,8 +358,7 @@ impl Shared {
 
     pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         match self.stream.borrow().as_ref() {
-            // An error of the reactor shows in the read as well.
-            Some(stream) => stream.poll_readable(context).map(|_| ()),
+            Some(stream) => stream.poll_readable(context),
             None => Poll::Pending,
         }
     }

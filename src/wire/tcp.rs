@@ -6,13 +6,15 @@ use std::{
     time::Duration,
 };
 
-use async_io::{Async, Timer};
 use listenfd::ListenFd;
 use rustix::io::Errno;
 use smol::future::or;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::limits;
+use crate::{
+    limits,
+    reactor::{Async, sleep},
+};
 
 /// When the kernel asks an idle connection's other end whether it lives. Zero is the system's
 /// default.
@@ -95,13 +97,13 @@ impl Listener {
     /// `limits::ACCEPT_PAUSE`, so that a caller can report it and just call again.
     pub async fn accept(&self) -> io::Result<(Async<TcpStream>, SocketAddr)> {
         loop {
-            match self.listener.accept().await {
+            match self.listener.read_with(TcpListener::accept).await {
                 Err(error) if is_of_lost_connection(&error) => {}
                 Err(error) => {
-                    Timer::after(limits::ACCEPT_PAUSE).await;
+                    sleep(limits::ACCEPT_PAUSE).await;
                     return Err(error);
                 }
-                accepted => return accepted,
+                Ok((stream, address)) => return Ok((Async::new(stream)?, address)),
             }
         }
     }
@@ -156,8 +158,8 @@ pub fn tune(stream: &TcpStream, keep_alive: &KeepAlive) -> io::Result<()> {
 
 /// Connects to one address within `limits::CONNECT`.
 pub async fn connect(address: SocketAddr, keep_alive: &KeepAlive) -> io::Result<Async<TcpStream>> {
-    let stream = or(Async::<TcpStream>::connect(address), async {
-        Timer::after(limits::CONNECT).await;
+    let stream = or(open(address), async {
+        sleep(limits::CONNECT).await;
         Err(io::ErrorKind::TimedOut.into())
     })
     .await?;
@@ -171,6 +173,31 @@ pub async fn connect(address: SocketAddr, keep_alive: &KeepAlive) -> io::Result<
     Ok(stream)
 }
 
+/// Connects however long it takes.
+async fn open(address: SocketAddr) -> io::Result<Async<TcpStream>> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let stream = Async::new(TcpStream::from(socket))?;
+    loop {
+        if let Some(error) = stream.get_ref().take_error()? {
+            return Err(error);
+        }
+        match stream.get_ref().peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => stream.writable().await,
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(stream),
+        }
+    }
+}
+
 /// The address without the clothes of IPv6: `::ffff:10.0.0.1` is `10.0.0.1`.
 #[must_use]
 pub fn unmapped(ip: IpAddr) -> IpAddr {
@@ -181,13 +208,14 @@ pub fn unmapped(ip: IpAddr) -> IpAddr {
 mod tests {
     use std::{env, os::fd::OwnedFd, process::Command, time::Instant};
 
-    use smol::block_on;
+    use smol::LocalExecutor;
 
     use super::*;
+    use crate::reactor::block_on;
 
     #[test]
     fn a_connection_is_made_from_both_families_and_tuned() {
-        block_on(async {
+        block_on(&LocalExecutor::new(), async {
             let listener = listen(0).unwrap();
             let port = listener.local_addr().unwrap().port();
             let keep_alive = KeepAlive {
@@ -216,7 +244,7 @@ mod tests {
 
     #[test]
     fn zero_leaves_the_system_default() {
-        block_on(async {
+        block_on(&LocalExecutor::new(), async {
             let listener = listen(0).unwrap();
             let address = (Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
             let plain = TcpStream::connect(address).unwrap();
@@ -237,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_port_in_use_and_a_closed_port_are_errors() {
-        block_on(async {
+        block_on(&LocalExecutor::new(), async {
             let listener = listen(0).unwrap();
             let port = listener.local_addr().unwrap().port();
             assert_eq!(listen(port).unwrap_err().kind(), io::ErrorKind::AddrInUse);
@@ -259,7 +287,11 @@ mod tests {
         let address = socket.local_addr().unwrap().as_socket().unwrap();
         let _fills_it = TcpStream::connect(address).unwrap();
         let start = Instant::now();
-        let error = block_on(connect(address, &KeepAlive::default())).unwrap_err();
+        let error = block_on(
+            &LocalExecutor::new(),
+            connect(address, &KeepAlive::default()),
+        )
+        .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let took = start.elapsed();
         assert!(
@@ -312,7 +344,7 @@ mod tests {
     #[ignore = "run by a_socket_of_systemd_is_taken"]
     fn child_accepts_on_the_passed_socket() {
         let listener = activated().unwrap().unwrap();
-        let (_stream, peer) = block_on(listener.accept()).unwrap();
+        let (_stream, peer) = block_on(&LocalExecutor::new(), listener.accept()).unwrap();
         assert!(peer.ip().is_loopback());
     }
 

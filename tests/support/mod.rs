@@ -10,9 +10,9 @@ use std::{
     time::Duration,
 };
 
-use async_io::{Async, Timer};
 use hirte::{
     bus::{Body, Message, message::BodyCheck},
+    reactor::{self, Async, sleep},
     wire::{Inbox, Link, LinkSettings, Received, Role, Stream, tcp},
 };
 use smol::{LocalExecutor, future::or};
@@ -64,7 +64,7 @@ impl Daemon {
 
     pub async fn soon_within(&self, time: Duration) -> Option<Event> {
         or(async { Some(self.inbox.next().await) }, async {
-            Timer::after(time).await;
+            sleep(time).await;
             None
         })
         .await
@@ -76,10 +76,10 @@ pub fn run<T, F: Future<Output = T>>(test: impl FnOnce(Daemon) -> F) -> T {
     let daemon = Daemon::default();
     let executor = Rc::clone(&daemon.executor);
     let limited = or(test(daemon), async {
-        Timer::after(Duration::from_secs(10)).await;
+        sleep(Duration::from_secs(10)).await;
         panic!("the test did not end within 10 s");
     });
-    smol::block_on(executor.run(limited))
+    reactor::block_on(&executor, limited)
 }
 
 /// A listener and its address on the loopback.
@@ -97,6 +97,11 @@ pub async fn tcp_pair() -> (Async<TcpStream>, Async<TcpStream>) {
         .unwrap();
     let (server, _) = listener.accept().await.unwrap();
     (server, client)
+}
+
+/// The same end of a connection for code that is not ours, on async-io's reactor.
+pub fn raw(stream: Async<TcpStream>) -> async_io::Async<TcpStream> {
+    async_io::Async::new(stream.get_ref().try_clone().unwrap()).unwrap()
 }
 
 /// A signal with `length` bytes of text.
