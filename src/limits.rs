@@ -129,8 +129,10 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// Places of the event queue whose memory is kept when it is empty.
 pub const KEPT_INBOX_EVENTS: usize = 4 * WINDOW;
 /// Connections that have not registered. Above it the oldest goes, so that a flood of silent
-/// connections can not keep out an agent, which registers within milliseconds.
-pub const MAX_UNREGISTERED: usize = 64;
+/// connections can not keep out an agent. When a manager restarts, its whole fleet connects at
+/// once, and each agent needs a round trip on the network to register: accepting this many
+/// connections takes tens of milliseconds, a round trip takes a few.
+pub const MAX_UNREGISTERED: usize = 1024;
 /// Requests of all clients that wait for answers of one node.
 pub const MAX_REQUESTS_PER_NODE: usize = 1024;
 /// Jobs in flight on one node. systemd itself merges jobs of one unit; this many units at once is

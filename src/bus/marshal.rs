@@ -15,6 +15,9 @@ const MAX_ARRAY_LEN: usize = 64 << 20;
 /// Deepest nesting of containers, variants included, that the specification allows.
 const MAX_DEPTH: usize = 64;
 
+const TEXT: &str = "UTF-8 without NUL before";
+const PATH: &str = "an object path";
+
 /// Byte order of a message (the first byte of its header).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Endian {
@@ -204,6 +207,9 @@ impl<'a> Reader<'a> {
     /// Skips padding, which must be zeros, up to a multiple of `alignment`.
     pub fn align(&mut self, alignment: usize) -> Result<(), Malformed> {
         let aligned = self.offset.next_multiple_of(alignment);
+        if aligned == self.offset {
+            return Ok(());
+        }
         match self.bytes.get(self.offset..aligned) {
             Some(padding) if padding.iter().all(|byte| *byte == 0) => {
                 self.offset = aligned;
@@ -226,9 +232,14 @@ impl<'a> Reader<'a> {
 
     fn fixed<const N: usize>(&mut self, expected: &'static str) -> Result<[u8; N], Malformed> {
         self.align(N)?;
-        let mut value = [0; N];
-        value.copy_from_slice(self.take(N, expected)?);
-        Ok(value)
+        let rest = self.bytes.get(self.offset..);
+        match rest.and_then(<[u8]>::first_chunk) {
+            Some(value) => {
+                self.offset += N;
+                Ok(*value)
+            }
+            None => Err(self.malformed(expected)),
+        }
     }
 
     /// `y`
@@ -278,12 +289,12 @@ impl<'a> Reader<'a> {
     pub fn path(&mut self) -> Result<&'a str, Malformed> {
         let start = self.offset;
         let path = self.str()?;
-        if is_object_path(path) {
+        if is_object_path(path.as_bytes()) {
             Ok(path)
         } else {
             Err(Malformed {
                 offset: start,
-                expected: "an object path",
+                expected: PATH,
             })
         }
     }
@@ -304,13 +315,42 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self, count: usize) -> Result<&'a str, Malformed> {
+        let bytes = self.text_bytes(count)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !bytes.contains(&0) => Ok(text),
+            _ => Err(self.malformed(TEXT)),
+        }
+    }
+
+    /// Text that is neither checked nor without a NUL byte.
+    fn text_bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let bytes = self.take(count, "text of the announced length")?;
         if self.byte()? != 0 {
             return Err(self.malformed("a NUL byte before, after text"));
         }
-        match std::str::from_utf8(bytes) {
-            Ok(text) if !bytes.contains(&0) => Ok(text),
-            _ => Err(self.malformed("UTF-8 without NUL before")),
+        Ok(bytes)
+    }
+
+    fn skip_str(&mut self) -> Result<(), Malformed> {
+        let count = self.u32()? as usize;
+        let bytes = self.text_bytes(count)?;
+        if is_ascii_without_nul(bytes) || is_utf8_without_nul(bytes) {
+            Ok(())
+        } else {
+            Err(self.malformed(TEXT))
+        }
+    }
+
+    fn skip_path(&mut self) -> Result<(), Malformed> {
+        let start = self.offset;
+        let count = self.u32()? as usize;
+        if is_object_path(self.text_bytes(count)?) {
+            Ok(())
+        } else {
+            Err(Malformed {
+                offset: start,
+                expected: PATH,
+            })
         }
     }
 
@@ -347,8 +387,8 @@ impl<'a> Reader<'a> {
             b'b' => self.bool().map(drop)?,
             b'i' | b'u' | b'h' => self.u32().map(drop)?,
             b'x' | b't' | b'd' => self.u64().map(drop)?,
-            b's' => self.str().map(drop)?,
-            b'o' => self.path().map(drop)?,
+            b's' => self.skip_str()?,
+            b'o' => self.skip_path()?,
             b'g' => self.signature().map(drop)?,
             b'v' => self.skip_variant(depth)?,
             b'a' => return self.skip_array(signature, depth),
@@ -442,16 +482,32 @@ pub fn validate(signature: &str, bytes: &[u8], endian: Endian) -> Result<(), Mal
 
 /// Whether `path` is an object path (D-Bus Specification, "Valid Object Paths").
 #[must_use]
-pub fn is_object_path(path: &str) -> bool {
-    path == "/"
-        || path.strip_prefix('/').is_some_and(|elements| {
-            elements.split('/').all(|element| {
-                !element.is_empty()
-                    && element
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-            })
-        })
+pub fn is_object_path(path: &[u8]) -> bool {
+    let mut last = b'/';
+    for &byte in path.get(1..).unwrap_or_default() {
+        match byte {
+            b'/' if last == b'/' => return false,
+            b'/' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => last = byte,
+            _ => return false,
+        }
+    }
+    path == b"/" || (path.first() == Some(&b'/') && last != b'/')
+}
+
+/// Whether all bytes are from 1 to 127, eight at a time: nearly all text on the wire is.
+fn is_ascii_without_nul(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (words, rest) = bytes.as_chunks();
+    // Of bytes up to 127 only 0 gets its high bit set by the subtraction of 1, or by its borrow.
+    words.iter().all(|word| {
+        let word = u64::from_ne_bytes(*word);
+        (word | word.wrapping_sub(ONES)) & HIGH == 0
+    }) && rest.iter().all(|byte| (1..128).contains(byte))
+}
+
+fn is_utf8_without_nul(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0)
 }
 
 #[cfg(test)]
@@ -482,6 +538,37 @@ mod tests {
         assert_eq!((signature, value.u64()), ("t", Ok(5)));
         assert!(entries.is_at_end());
         assert_eq!(reader.bool(), Ok(true));
+    }
+
+    #[test]
+    fn every_byte_of_text_is_looked_at() {
+        let text = |bytes: &[u8]| {
+            let mut marshalled = u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec();
+            marshalled.extend_from_slice(bytes);
+            marshalled.push(0);
+            validate("s", &marshalled, Endian::Little).is_ok()
+        };
+        for length in 0..40 {
+            assert!(text(&vec![b'\x01'; length]) && text(&vec![b'\x7f'; length]));
+            for at in 0..length {
+                for (byte, valid) in [(0, false), (1, true), (0x80, false), (0xff, false)] {
+                    let mut bytes = vec![b'x'; length];
+                    bytes[at] = byte;
+                    assert_eq!(text(&bytes), valid, "{byte:#04x} at {at} of {length}");
+                }
+            }
+        }
+        assert!(text("größer als €".as_bytes()));
+    }
+
+    #[test]
+    fn object_paths() {
+        for path in ["/", "/a", "/a/b_2d/Z9"] {
+            assert!(is_object_path(path.as_bytes()), "{path}");
+        }
+        for path in ["", "a", "a/b", "//", "/a/", "/a//b", "/a-b", "/ä", "/a\0"] {
+            assert!(!is_object_path(path.as_bytes()), "{path}");
+        }
     }
 
     #[test]
