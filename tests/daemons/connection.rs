@@ -220,7 +220,8 @@ impl<S: Socket> Connection<S> {
             if left.is_zero() {
                 return Err(ErrorKind::TimedOut.into());
             }
-            self.stream.set_timeout(left.max(Duration::from_millis(1)))?;
+            self.stream
+                .set_timeout(left.max(Duration::from_millis(1)))?;
             let mut buffer = vec![0; 64 << 10];
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),

@@ -85,6 +85,7 @@ impl Manager {
             .arg(config)
             .env("DBUS_SYSTEM_BUS_ADDRESS", address)
             .env("RUNTIME_DIRECTORY", folder.path("run"))
+            .envs(unit_environment())
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stderr(File::create(folder.path("log")).unwrap())
@@ -282,11 +283,23 @@ pub fn manager_call(member: &str, arguments: Body) -> Message {
     .to(names::MANAGER_BUS_NAME)
 }
 
+/// What the unit of the manager sets in its environment.
+fn unit_environment() -> Vec<(String, String)> {
+    let unit = include_str!("../../data/systemd/hirte.service");
+    let lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="));
+    lines
+        .flat_map(str::split_whitespace)
+        .map(|assignment| {
+            let (name, value) = assignment.split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        })
+        .collect()
+}
+
 /// A client, once the manager has its name.
-fn attached_client(
-    bus: &Bus,
-    process: &mut Child,
-) -> Result<Connection<UnixStream>, String> {
+fn attached_client(bus: &Bus, process: &mut Child) -> Result<Connection<UnixStream>, String> {
     let mut client = Connection::to_bus(bus.socket());
     let end = Instant::now() + SOON;
     loop {
