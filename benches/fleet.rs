@@ -33,10 +33,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_io::Timer;
 use client::{Addressed, Client, calls, jobs};
 use common::{Group, measure, memory, millis, print_head, print_machine};
 use hirte::bus::{Body, Kind, Message, names};
+use hirte::reactor::{self, sleep};
 use primary::Primary;
 use smol::{LocalExecutor, future::zip};
 
@@ -162,7 +162,7 @@ impl Bench {
     fn run(mut self) {
         self.heartbeats();
         let executor = Rc::new(LocalExecutor::new());
-        smol::block_on(executor.run(self.requests(&executor)));
+        reactor::block_on(&executor, self.requests(&executor));
         self.restart();
     }
 
@@ -221,7 +221,7 @@ impl Bench {
             let mut times = Vec::new();
             while !is_over.get() {
                 times.extend(calls(&mut other, 1, 1, list_nodes).await);
-                Timer::after(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
             times
         };

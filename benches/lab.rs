@@ -32,10 +32,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_io::Timer;
 use client::{Addressed, Client, Times, calls, jobs};
 use common::{Group, Measured, measure, memory, millis, print_head, print_machine};
 use hirte::bus::{Body, Kind, Message, names};
+use hirte::reactor::{self, sleep};
 use lab::{Lab, Node};
 use smol::LocalExecutor;
 
@@ -74,7 +74,7 @@ fn main() {
     start(&nodes);
     println!("\n## {} systemd nodes\n", nodes.len());
     let executor = Rc::new(LocalExecutor::new());
-    smol::block_on(executor.run(Bench::run(&executor, &nodes, rounds)));
+    reactor::block_on(&executor, Bench::run(&executor, &nodes, rounds));
 }
 
 /// Loads the targets without starting them: an active unit is ordered after them.
@@ -242,7 +242,7 @@ impl<'a> Bench<'a> {
                 for node in self.nodes {
                     node.systemctl(&["stop", "at-once@*.target"]);
                 }
-                Timer::after(Duration::from_millis(300)).await;
+                sleep(Duration::from_millis(300)).await;
             }
         }
         compare(what, &measured);
@@ -291,7 +291,7 @@ impl<'a> Bench<'a> {
             self.nodes[0].kill("hirte.service", "KILL");
             wait_online(&mut self.hirte.client, self.nodes.len()).await;
             times.push(format!("{:.0}", millis(killed.elapsed())));
-            Timer::after(Duration::from_secs(3)).await;
+            sleep(Duration::from_secs(3)).await;
         }
         println!(
             "- after kill -9 of the manager all nodes are back within {} ms, of which systemd \
@@ -331,7 +331,7 @@ async fn wait_online(client: &mut Client, nodes: usize) {
             return;
         }
         assert!(Instant::now() < end, "not all nodes are online: {answer:?}");
-        Timer::after(Duration::from_millis(5)).await;
+        sleep(Duration::from_millis(5)).await;
     }
 }
 

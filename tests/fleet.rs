@@ -24,10 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_io::Timer;
 use client::Client;
 use fleet::Fleet;
 use hirte::bus::{Body, Kind, Message, ObjectPath, error_name, names};
+use hirte::reactor::{self, sleep};
 use primary::Primary;
 use smol::{LocalExecutor, future::or};
 
@@ -61,10 +61,10 @@ fn start() -> (Primary, Fleet) {
 fn run<F: Future<Output = ()>>(test: impl FnOnce(Rc<LocalExecutor<'static>>) -> F) {
     let executor = Rc::new(LocalExecutor::new());
     let limited = or(test(Rc::clone(&executor)), async {
-        Timer::after(LIMIT).await;
+        sleep(LIMIT).await;
         panic!("the test did not end within {LIMIT:?}");
     });
-    smol::block_on(executor.run(limited));
+    reactor::block_on(&executor, limited);
 }
 
 fn to_manager(member: &str) -> Message {
@@ -86,7 +86,7 @@ async fn all_online(client: &mut Client) {
         if nodes.iter().all(|node| node.2 == "online") {
             return;
         }
-        Timer::after(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -345,7 +345,7 @@ impl Message {
         let error_name = || zbus::names::ErrorName::try_from(self.error_name.as_str());
         match self.kind {
             _ if self.serial == 0 => Err(BadMessage::Field("serial")),
-            Kind::Call | Kind::Signal if !is_object_path(&self.path) => {
+            Kind::Call | Kind::Signal if !is_object_path(self.path.as_bytes()) => {
                 Err(BadMessage::Field("PATH"))
             }
             Kind::Call | Kind::Signal if self.member.is_empty() => Err(BadMessage::Field("MEMBER")),

@@ -29,7 +29,7 @@ impl Client {
         let inbox = Inbox::new();
         let mut connections = Vec::new();
         for (index, socket) in sockets.iter().enumerate() {
-            let stream = connect_unix(socket).await;
+            let stream = connect_unix(socket);
             let stream = stream.unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
             let settings = LinkSettings {
                 max_message: limits::MAX_BUS_MESSAGE + limits::READ_BUFFER,

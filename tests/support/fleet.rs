@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_io::{Async, Timer};
+use hirte::reactor::{self, Async, sleep};
 use hirte::{
     bus::{
         Body, CallError, Kind, Message, Value,
@@ -114,7 +114,7 @@ pub fn run(settings: Settings, go_on: impl FnMut(usize) -> bool) {
     let _ = hirte::daemon::raise_descriptor_limit();
     let executor = Rc::new(LocalExecutor::new());
     let mut simulation = Simulation::new(settings, Rc::clone(&executor));
-    smol::block_on(executor.run(simulation.run(go_on)));
+    reactor::block_on(&executor, simulation.run(go_on));
 }
 
 enum Event {
@@ -183,7 +183,7 @@ impl Simulation {
         let inbox = self.inbox.clone();
         let ticking = async move {
             loop {
-                Timer::after(TICK).await;
+                sleep(TICK).await;
                 inbox.push(Event::Tick);
             }
         };
@@ -219,7 +219,7 @@ impl Simulation {
         };
         let (inbox, manager) = (self.inbox.clone(), self.settings.manager);
         let connecting = async move {
-            Timer::after(wait).await;
+            sleep(wait).await;
             let connected = tcp::connect(manager, &tcp::KeepAlive::default()).await;
             inbox.push(Event::Connected(agent, connected));
         };
