@@ -104,6 +104,9 @@ impl Loop {
         executor.spawn(accepting).detach();
         signals(&executor, &inbox, Incoming::Signal)?;
         let alarm = Alarm::new(&executor, &inbox, || Incoming::Alarm);
+        let mut recorder = Recorder::from_env();
+        // The first line of a recorded run has the settings in place of an event.
+        recorder.record(clock::now(), &settings, &[] as &[Action]);
         Ok(Self {
             inbox,
             state: State::new(settings),
@@ -117,7 +120,7 @@ impl Loop {
             job_ids: JobIds::default(),
             alarm,
             notify: Notify,
-            recorder: Recorder::from_env(),
+            recorder,
             reload: edges.reload,
             exit: None,
             executor,
