@@ -16,7 +16,6 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 const DIRECT: [&str; 13] = [
     "argh",
     "async-io",
-    
     "env_logger",
     "listenfd",
     "log",

@@ -219,7 +219,7 @@ impl Loop {
             }
             Action::Emit(signal) => self.bus.send_if_attached(api::signal(&signal)),
             Action::LookUpClient(client) => self.bus.look_up(client),
-            Action::AttachBus => self.connect_bus(),
+            Action::AttachBus => self.inbox.push(Incoming::BusConnected(api_bus::connect())),
             Action::Send {
                 peer,
                 serial,
@@ -242,13 +242,6 @@ impl Loop {
             Action::Log(level, text) => log::log!(level.into(), "{text}"),
             Action::Exit { status } => self.exit = Some(ExitCode::from(status)),
         }
-    }
-
-    fn connect_bus(&self) {
-        let inbox = self.inbox.clone();
-        let connecting =
-            async move { inbox.push(Incoming::BusConnected(api_bus::connect().await)) };
-        self.executor.spawn(connecting).detach();
     }
 
     fn send(&mut self, peer: PeerId, serial: u32, message: ToPeer) {
