@@ -121,6 +121,9 @@ pub struct State {
     bus_congested: bool,
     ready: bool,
     next_tick: Instant,
+    /// Number of nodes that are online, and the one that was last shown.
+    online: usize,
+    shown_online: Option<usize>,
     /// Boot time minus monotonic time: it grows when the machine sleeps.
     slept: Duration,
 }
@@ -160,6 +163,8 @@ impl State {
             bus_congested: false,
             ready: false,
             next_tick: Instant::default(),
+            online: 0,
+            shown_online: None,
             slept: Duration::ZERO,
         }
     }
@@ -250,6 +255,7 @@ impl State {
             self.next_tick = now.monotonic + limits::TICK;
             actions.push(Action::Watchdog);
             self.check_peers(now, actions);
+            self.show_status(actions);
         }
     }
 
@@ -320,12 +326,13 @@ impl State {
         }
     }
 
-    fn show_status(&self, actions: &mut Vec<Action>) {
-        let online = self.nodes.iter().filter(|node| node.peer.is_some()).count();
-        actions.push(Action::Status(format!(
-            "{online} of {} nodes online",
-            self.nodes.len()
-        )));
+    /// Shown once a tick, however many nodes come or go.
+    fn show_status(&mut self, actions: &mut Vec<Action>) {
+        if self.shown_online != Some(self.online) {
+            self.shown_online = Some(self.online);
+            let (online, nodes) = (self.online, self.nodes.len());
+            actions.push(Action::Status(format!("{online} of {nodes} nodes online")));
+        }
     }
 
     /// The jobs of a manager that stops end for its clients too.
