@@ -44,7 +44,7 @@ pub const SUSPEND: Duration = Duration::from_millis(500);
 /// Failed attempts in a row that are each logged; later ones only every [`QUIET_RETRY_LOG`].
 pub const LOUD_RETRIES: u32 = 10;
 /// How often attempts that keep failing are logged.
-pub const QUIET_RETRY_LOG: Duration = Duration::from_secs(60);
+pub const QUIET_RETRY_LOG: Duration = Duration::from_mins(1);
 
 /// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
 /// and the next attempt is due.

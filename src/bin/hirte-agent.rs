@@ -1,3 +1,8 @@
-//! TBD
+//! `hirte-agent`: controls the systemd of its machine for a hirte manager.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::{env, process::ExitCode};
+
+fn main() -> ExitCode {
+    hirte::agent::main(env::args_os().skip(1))
+}

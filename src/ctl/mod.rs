@@ -1,1 +1,113 @@
-//! TBD
+//! hirtectl: lists and controls the fleet through the manager's public D-Bus API.
+//!
+//! A command is one module with one function that asks the manager over [`client`] and prints
+//! through [`output`]. [`error`] has a sentence for whatever can go wrong, and [`ExitStatus`] what
+//! it means to a script.
+
+mod arguments;
+mod client;
+mod daemon_reload;
+mod error;
+mod exit_status;
+mod glob;
+mod job;
+mod list_nodes;
+mod list_units;
+mod nodes;
+mod output;
+pub mod runtime;
+mod status;
+mod unit_files;
+
+use std::{ffi::OsString, process::ExitCode};
+
+pub use error::Error;
+pub use exit_status::ExitStatus;
+pub use job::Operation;
+
+use self::{
+    arguments::{Command, PROGRAM},
+    client::Client,
+    output::Output,
+};
+use crate::cmdline::Stop;
+
+/// Runs hirtectl with these arguments (without the program's own name) to its end.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut output = Output::stdout();
+    let status = match arguments::parse(args) {
+        Ok(Command::Version(_)) => {
+            output.line(env!("CARGO_PKG_VERSION"));
+            ExitStatus::Done
+        }
+        Ok(command) => run(&command, &mut output),
+        Err(Stop::Help(text)) => {
+            output.text(&text);
+            ExitStatus::Done
+        }
+        Err(Stop::Usage(text)) => {
+            for line in text.lines() {
+                output.complain(&line);
+            }
+            output.complain(&format_args!("'{PROGRAM} help' lists the commands."));
+            ExitStatus::Usage
+        }
+    };
+    finish(output, status).into()
+}
+
+/// Runs a command that needs the manager.
+fn run(command: &Command, output: &mut Output) -> ExitStatus {
+    let result = runtime::block_on(async |runtime| {
+        let mut client = Client::connect(runtime).await?;
+        carry_out(command, &mut client, output).await
+    });
+    result.unwrap_or_else(|error| {
+        output.complain(&error);
+        error.status()
+    })
+}
+
+async fn carry_out(
+    command: &Command,
+    client: &mut Client,
+    output: &mut Output,
+) -> Result<ExitStatus, Error> {
+    let (operation, node, unit) = match command {
+        Command::ListUnits(list) => {
+            let (node, filter) = (list.node.as_deref(), list.filter.as_deref());
+            return list_units::run(client, output, node, filter).await;
+        }
+        Command::ListNodes(_) => return list_nodes::run(client, output).await,
+        Command::Status(of) => {
+            return status::run(client, output, &of.node_and_units).await;
+        }
+        Command::Enable(of) => {
+            return unit_files::enable(client, output, &of.node, &of.units).await;
+        }
+        Command::Disable(of) => {
+            return unit_files::disable(client, output, &of.node, &of.units).await;
+        }
+        Command::DaemonReload(of) => return daemon_reload::run(client, &of.node).await,
+        Command::Start(of) => (Operation::Start, &of.node, &of.unit),
+        Command::Stop(of) => (Operation::Stop, &of.node, &of.unit),
+        Command::Restart(of) => (Operation::Restart, &of.node, &of.unit),
+        Command::Reload(of) => (Operation::Reload, &of.node, &of.unit),
+        Command::Version(_) => return Ok(ExitStatus::Done),
+    };
+    job::run(client, output, operation, node, unit).await
+}
+
+/// Writes out what was printed; that this fails is a failure of a run that had none.
+fn finish(output: Output, status: ExitStatus) -> ExitStatus {
+    let Err(error) = output.finish() else {
+        return status;
+    };
+    let error = Error::Output(error);
+    Output::stdout().complain(&error);
+    if status == ExitStatus::Done {
+        error.status()
+    } else {
+        status
+    }
+}

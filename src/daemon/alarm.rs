@@ -110,3 +110,79 @@ impl Task {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use smol::future::or;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Runs `test` with an alarm whose events are the times at which they came.
+    fn run(test: impl AsyncFnOnce(Alarm, Inbox<Instant>)) {
+        let executor = LocalExecutor::new();
+        let inbox = Inbox::new();
+        let alarm = Alarm::new(&executor, &inbox, clock::monotonic);
+        smol::block_on(executor.run(test(alarm, inbox)));
+    }
+
+    async fn within(inbox: &Inbox<Instant>, time: Duration) -> Option<Instant> {
+        or(async { Some(inbox.next().await) }, async {
+            Timer::after(time).await;
+            None
+        })
+        .await
+    }
+
+    #[test]
+    fn it_rings_once_and_never_early() {
+        run(async |alarm, inbox| {
+            for after in [Duration::ZERO, 3 * MS, 20 * MS] {
+                let due = clock::monotonic() + after;
+                alarm.set(Some(due));
+                let rang = within(&inbox, 2000 * MS).await.unwrap();
+                assert!(rang >= due);
+                assert_eq!(within(&inbox, 30 * MS).await, None);
+            }
+        });
+    }
+
+    #[test]
+    fn it_can_be_set_earlier_and_later() {
+        run(async |alarm, inbox| {
+            let start = clock::monotonic();
+            alarm.set(Some(start + 60_000 * MS));
+            assert_eq!(within(&inbox, 5 * MS).await, None);
+            alarm.set(Some(start + 30 * MS));
+            assert_eq!(within(&inbox, 5 * MS).await, None);
+            alarm.set(Some(start + 100 * MS));
+            let rang = within(&inbox, 2000 * MS).await.unwrap();
+            assert!(rang >= start + 100 * MS && rang < start + 2000 * MS);
+        });
+    }
+
+    #[test]
+    fn it_can_be_switched_off_and_on() {
+        run(async |alarm, inbox| {
+            let due = clock::monotonic() + 20 * MS;
+            alarm.set(Some(due));
+            assert_eq!(within(&inbox, MS).await, None);
+            alarm.set(None);
+            assert_eq!(within(&inbox, 60 * MS).await, None);
+            alarm.set(Some(due));
+            assert!(within(&inbox, 2000 * MS).await.is_some());
+        });
+    }
+
+    #[test]
+    fn a_dropped_alarm_is_silent() {
+        run(async |alarm, inbox| {
+            alarm.set(Some(clock::monotonic() + 10 * MS));
+            drop(alarm);
+            assert_eq!(within(&inbox, 50 * MS).await, None);
+        });
+    }
+}

@@ -55,3 +55,53 @@ fn send(states: &[NotifyState<'_>]) {
         debug!("Can't reach the service manager: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, os::unix::net::UnixDatagram, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn the_service_manager_hears_all_of_it() {
+        let path = env::temp_dir().join(format!("hirte-notify-{}", std::process::id()));
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "daemon::notify::tests::child"])
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "3000000")
+            .env_remove("WATCHDOG_PID")
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
+        let hear = || {
+            let mut buffer = [0; 256];
+            let length = manager.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        assert_eq!(hear(), "READY=1\n");
+        assert_eq!(hear(), "STATUS=2 of 3 nodes\n");
+        assert_eq!(hear(), "WATCHDOG=1\n");
+        let reloading = hear();
+        assert!(
+            reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+            "{reloading}"
+        );
+        assert_eq!(hear(), "STOPPING=1\n");
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    #[ignore = "run by the_service_manager_hears_all_of_it"]
+    fn child() {
+        Notify.ready();
+        Notify.status("2 of 3 nodes\nMAINPID=1");
+        Notify.watchdog();
+        Notify.reloading();
+        Notify.stopping();
+        assert_eq!(Notify.watchdog_interval(), Some(Duration::from_secs(3)));
+    }
+}

@@ -110,3 +110,68 @@ impl Recorder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+
+    use super::*;
+    use crate::core::Instant;
+
+    fn file(name: &str) -> PathBuf {
+        env::temp_dir().join(format!("hirte-record-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn runs_are_appended_as_lines_of_json() {
+        let path = file("lines");
+        let now = Now {
+            monotonic: Instant(1),
+            boottime: Instant(2),
+            realtime_us: 3,
+        };
+        for run in 0..2 {
+            let mut recorder = Recorder::to_file(&path);
+            recorder.record(now, &("start", run), &["log", "connect"]);
+            recorder.record(now, &"tick", &[] as &[()]);
+            recorder.flush();
+            assert!(recorder.is_on());
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        fs::remove_file(&path).unwrap();
+        let now = r#"{"now":{"monotonic":1,"boottime":2,"realtime_us":3},"#;
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines[..2],
+            [
+                format!(r#"{now}"event":["start",0],"actions":["log","connect"]}}"#),
+                format!(r#"{now}"event":"tick","actions":[]}}"#),
+            ]
+        );
+        assert_eq!(lines.len(), 4);
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_error_ends_the_recording_only() {
+        let mut recorder = Recorder::to_file(Path::new("/dev/full"));
+        recorder.record(Now::default(), &"event", &[] as &[()]);
+        recorder.flush();
+        assert!(!recorder.is_on());
+        recorder.record(Now::default(), &"event", &[] as &[()]);
+        assert!(!Recorder::to_file(Path::new("/nowhere/file")).is_on());
+    }
+
+    #[test]
+    fn a_recording_has_an_end() {
+        let path = file("limit");
+        let earlier = File::create(&path).unwrap();
+        earlier.set_len(limits::MAX_RECORD - 10).unwrap();
+        let mut recorder = Recorder::to_file(&path);
+        assert!(recorder.is_on());
+        recorder.record(Now::default(), &"event", &[] as &[()]);
+        assert!(!recorder.is_on());
+        fs::remove_file(&path).unwrap();
+    }
+}

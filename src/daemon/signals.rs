@@ -38,3 +38,27 @@ pub fn signals<E: 'static>(
         .detach();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal as Posix, getpid, kill_process};
+
+    use super::*;
+
+    #[test]
+    fn signals_become_events() {
+        let executor = LocalExecutor::new();
+        let inbox = Inbox::new();
+        signals(&executor, &inbox, |signal| signal).unwrap();
+        smol::block_on(executor.run(async {
+            for (posix, event) in [
+                (Posix::HUP, Signal::Reload),
+                (Posix::TERM, Signal::Stop),
+                (Posix::INT, Signal::Stop),
+            ] {
+                kill_process(getpid(), posix).unwrap();
+                assert_eq!(inbox.next().await, event);
+            }
+        }));
+    }
+}

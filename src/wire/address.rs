@@ -146,3 +146,90 @@ pub fn user_bus() -> String {
 pub async fn connect_unix(path: &Path) -> io::Result<Async<UnixStream>> {
     Async::<UnixStream>::connect(path).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    };
+
+    use super::*;
+
+    #[test]
+    fn addresses_of_guides_are_read() {
+        let tcp = |host: &str, port| Endpoint::Tcp {
+            host: host.to_owned(),
+            port,
+        };
+        let unix = |path: &str| Endpoint::Unix(path.into());
+        for (address, endpoints) in [
+            ("tcp:host=10.0.0.1,port=842", vec![tcp("10.0.0.1", 842)]),
+            ("tcp:host=::1,port=842", vec![tcp("::1", 842)]),
+            (
+                "tcp:host=fe80::1%25eth0,port=1",
+                vec![tcp("fe80::1%eth0", 1)],
+            ),
+            (
+                "unix:path=/run/systemd/private",
+                vec![unix("/run/systemd/private")],
+            ),
+            (
+                "unix:path=/run/user/0/bus,guid=1ec2ebf95527427bb07f0295f52425a5",
+                vec![unix("/run/user/0/bus")],
+            ),
+            ("unix:path=/tmp/a%2cb%20c", vec![unix("/tmp/a,b c")]),
+            ("unix:abstract=dbus-x", vec![unix("\0dbus-x")]),
+            (
+                "unixexec:path=/bin/x;unix:path=/a;tcp:host=h,port=1;",
+                vec![unix("/a"), tcp("h", 1)],
+            ),
+        ] {
+            assert_eq!(parse(address), Ok(endpoints), "{address}");
+        }
+    }
+
+    #[test]
+    fn other_addresses_are_errors_that_name_the_entry() {
+        for address in [
+            "",
+            ";",
+            "10.0.0.1:842",
+            "tcp:host=a",
+            "tcp:host=a,port=70000",
+            "unix:path=/a%2",
+            "unix:dir=/tmp",
+            "unixexec:path=/bin/x",
+            "nonce-tcp:host=a,port=1,noncefile=/x",
+        ] {
+            let error = parse(address).unwrap_err();
+            let entry = address.trim_end_matches(';');
+            assert!(
+                error.address == address || error.address == entry,
+                "{error}"
+            );
+            assert!(!error.reason.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_buses_of_the_machine_have_addresses() {
+        for address in [system_bus(), user_bus()] {
+            assert!(parse(&address).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_abstract_socket_is_connected_to() {
+        let name = format!("hirte-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let _listener = UnixListener::bind_addr(&address).unwrap();
+        let endpoints = parse(&format!("unix:abstract={name}")).unwrap();
+        let [Endpoint::Unix(path)] = endpoints.as_slice() else {
+            panic!("{endpoints:?}");
+        };
+        smol::block_on(connect_unix(path)).unwrap();
+        let missing = smol::block_on(connect_unix(Path::new("/nowhere")));
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -224,3 +224,124 @@ impl Window {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Context, Wake},
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Wakes {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    fn window(wakes: &Arc<Wakes>) -> Rc<Window> {
+        let window = Rc::new(Window::default());
+        window.set_waker(&Waker::from(Arc::clone(wakes)));
+        window
+    }
+
+    #[test]
+    fn events_come_in_the_order_of_all_sources() {
+        let inbox = Inbox::new();
+        let window = window(&Arc::default());
+        inbox.push(1);
+        inbox.push_from(&window, 2, 100);
+        inbox.clone().push(3);
+        assert_eq!(
+            [inbox.try_next(), inbox.try_next(), inbox.try_next()],
+            [Some(1), Some(2), Some(3)]
+        );
+        assert_eq!(inbox.try_next(), None);
+    }
+
+    #[test]
+    fn a_push_wakes_the_one_who_waits_once() {
+        let inbox = Inbox::new();
+        let count = Arc::<Wakes>::default();
+        let waker = Waker::from(Arc::clone(&count));
+        let mut context = Context::from_waker(&waker);
+        let mut next = pin!(inbox.next());
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        inbox.push('a');
+        inbox.push('b');
+        assert_eq!(count.count(), 1);
+        assert_eq!(next.as_mut().poll(&mut context), Poll::Ready('a'));
+        assert_eq!(inbox.try_next(), Some('b'));
+    }
+
+    #[test]
+    fn a_full_window_wakes_its_link_when_half_is_free() {
+        let inbox = Inbox::new();
+        let wakes = Arc::default();
+        let window = window(&wakes);
+        for number in 0..limits::WINDOW {
+            assert!(!window.is_full());
+            inbox.push_from(&window, number, 100);
+        }
+        assert!(window.is_full());
+        window.stop_until(Resume::HalfFree);
+        while window.is_stopped() {
+            assert_eq!(wakes.count(), 0);
+            inbox.try_next().unwrap();
+        }
+        assert_eq!(window.messages.get(), limits::WINDOW / 2);
+        assert_eq!(wakes.count(), 1);
+        while inbox.try_next().is_some() {}
+        assert_eq!(wakes.count(), 1, "one wake-up for one stop");
+        assert_eq!((window.messages.get(), window.bytes.get()), (0, 0));
+    }
+
+    #[test]
+    fn large_messages_fill_a_window_by_their_bytes() {
+        let inbox = Inbox::new();
+        let wakes = Arc::default();
+        let window = window(&wakes);
+        inbox.push_from(&window, (), limits::WINDOW_BYTES);
+        assert!(window.is_full());
+        window.stop_until(Resume::Empty);
+        inbox.try_next().unwrap();
+        assert_eq!(wakes.count(), 1);
+        assert!(!window.is_full() && !window.is_stopped());
+    }
+
+    #[test]
+    fn events_of_a_closed_link_stay_inside() {
+        let inbox = Inbox::new();
+        let (one, other) = (window(&Arc::default()), window(&Arc::default()));
+        inbox.push_from(&one, 1, 100);
+        inbox.push_from(&other, 2, 100);
+        inbox.push_from(&one, 3, 0);
+        one.close();
+        assert_eq!(inbox.try_next(), Some(2));
+        assert_eq!(inbox.try_next(), None);
+    }
+
+    #[test]
+    fn memory_of_a_burst_is_given_back() {
+        let inbox = Inbox::new();
+        for number in 0..100_000 {
+            inbox.push(number);
+        }
+        while inbox.try_next().is_some() {}
+        assert!(inbox.queue.entries.borrow().capacity() < 10 * limits::KEPT_INBOX_EVENTS);
+    }
+}

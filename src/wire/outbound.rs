@@ -58,3 +58,50 @@ impl Outbound {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_leave_in_order_through_a_narrow_socket() {
+        let mut outbound = Outbound::default();
+        let mut expected = Vec::new();
+        let mut taken = Vec::new();
+        for round in 0..200_u8 {
+            let bytes = vec![round; usize::from(round % 7) + 1];
+            expected.extend_from_slice(&bytes);
+            outbound.append(bytes);
+            let mut room = usize::from(round % 5);
+            let all = outbound.write_to(|bytes| {
+                if room == 0 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let fits = bytes.len().min(room);
+                room -= fits;
+                taken.extend_from_slice(&bytes[..fits]);
+                Ok(fits)
+            });
+            assert_eq!(all.unwrap(), outbound.is_empty());
+            assert_eq!(outbound.len(), expected.len() - taken.len());
+            assert!(outbound.bytes.len() <= 2 * outbound.len() + 8);
+        }
+        let rest = outbound.write_to(|bytes| {
+            taken.extend_from_slice(bytes);
+            Ok(bytes.len())
+        });
+        assert!(rest.unwrap());
+        assert_eq!(taken, expected);
+        assert_eq!(outbound.bytes.capacity(), 0, "an idle link keeps no memory");
+    }
+
+    #[test]
+    fn an_interrupted_write_is_repeated_and_an_error_is_reported() {
+        let mut outbound = Outbound::default();
+        outbound.append(vec![1, 2, 3]);
+        let mut errors = vec![io::ErrorKind::BrokenPipe, io::ErrorKind::Interrupted];
+        let result = outbound.write_to(|_| Err(errors.pop().unwrap().into()));
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(outbound.len(), 3);
+    }
+}

@@ -146,20 +146,23 @@ impl Sasl {
     fn server_line(&mut self, line: &[u8], output: &mut Vec<u8>) -> Result<(), HandshakeError> {
         let text = str::from_utf8(line).unwrap_or_default();
         let mut words = text.split(' ').filter(|word| !word.is_empty());
-        let command = (words.next(), words.next(), words.next());
+        let command = (words.next(), words.next(), words.next(), words.next());
         self.state = match (self.state, command) {
-            (State::ServerAuth, (Some("AUTH"), Some("EXTERNAL" | "ANONYMOUS"), None)) => {
+            (State::ServerAuth, (Some("AUTH"), Some("EXTERNAL" | "ANONYMOUS"), None, None)) => {
                 output.extend_from_slice(b"DATA\r\n");
                 State::ServerData
             }
-            (State::ServerAuth, (Some("AUTH"), Some("EXTERNAL" | "ANONYMOUS"), Some(data)))
-            | (State::ServerData, (Some("DATA"), Some(data), None))
+            (
+                State::ServerAuth,
+                (Some("AUTH"), Some("EXTERNAL" | "ANONYMOUS"), Some(data), None),
+            )
+            | (State::ServerData, (Some("DATA"), Some(data), None, None))
                 if is_hex(data) =>
             {
                 accept(output)
             }
-            (State::ServerData, (Some("DATA"), None, None)) => accept(output),
-            (State::ServerBegin, (Some("BEGIN"), None, None)) => State::Done,
+            (State::ServerData, (Some("DATA"), None, None, None)) => accept(output),
+            (State::ServerBegin, (Some("BEGIN"), ..)) => State::Done,
             (_, (Some("BEGIN"), ..)) => return Err(HandshakeError::BeginTooEarly),
             (State::ServerAuth | State::ServerData, (Some("AUTH" | "CANCEL" | "DATA"), ..)) => {
                 output.extend_from_slice(b"REJECTED EXTERNAL ANONYMOUS\r\n");
@@ -209,4 +212,154 @@ fn is_hex(data: &str) -> bool {
 /// A peer's line as it may stand in a log.
 fn printable(line: &[u8]) -> String {
     line.escape_ascii().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `input` in pieces of `size` bytes. Returns the answers, with the server's id replaced
+    /// by `ID`, and the outcome: how many bytes belonged to the handshake, if it ended.
+    fn feed(
+        mut sasl: Sasl,
+        input: &[u8],
+        size: usize,
+    ) -> (String, Result<Option<usize>, HandshakeError>) {
+        let mut output = Vec::new();
+        let mut fed = 0;
+        let mut outcome = Ok(None);
+        for piece in input.chunks(size) {
+            outcome = sasl.feed(piece, &mut output);
+            match &mut outcome {
+                Ok(None) => fed += piece.len(),
+                Ok(Some(taken)) => {
+                    *taken += fed;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let output = String::from_utf8(output).unwrap();
+        (output.replace(server_id(), "ID"), outcome)
+    }
+
+    /// The answers of a server to `input`, which must not depend on how it is cut.
+    fn serve(input: &str) -> (String, Result<Option<usize>, HandshakeError>) {
+        let whole = feed(Sasl::server(), input.as_bytes(), usize::MAX);
+        for size in 1..input.len() {
+            let cut = feed(Sasl::server(), input.as_bytes(), size);
+            assert_eq!(cut, whole, "pieces of {size} bytes");
+        }
+        whole
+    }
+
+    #[test]
+    fn clients_in_use_are_let_in() {
+        let cases = [
+            // sd-bus, its own anonymous client, and sd-bus before version 246
+            ("AUTH EXTERNAL\r\nDATA\r\n", "DATA\r\nOK ID\r\n"),
+            ("AUTH ANONYMOUS 6869\r\n", "OK ID\r\n"),
+            ("AUTH EXTERNAL 31303030\r\n", "OK ID\r\n"),
+            // spelled out by the specification
+            ("AUTH ANONYMOUS\r\nDATA 68\r\n", "DATA\r\nOK ID\r\n"),
+            ("AUTH EXTERNAL\r\nDATA 30\r\n", "DATA\r\nOK ID\r\n"),
+            // GDBus asks for the mechanisms first, and for descriptors
+            (
+                "AUTH\r\nAUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\n",
+                "REJECTED EXTERNAL ANONYMOUS\r\nOK ID\r\nERROR\r\n",
+            ),
+            (
+                "AUTH KERBEROS_V4 00\r\nAUTH EXTERNAL\r\nCANCEL\r\nAUTH ANONYMOUS 00\r\n",
+                "REJECTED EXTERNAL ANONYMOUS\r\nDATA\r\nREJECTED EXTERNAL ANONYMOUS\r\nOK ID\r\n",
+            ),
+        ];
+        for (lines, answers) in cases {
+            let input = format!("\0{lines}BEGIN\r\n");
+            let expected = (answers.to_owned(), Ok(Some(input.len())));
+            assert_eq!(serve(&input), expected, "{lines:?}");
+            let with_message = format!("{input}l\x01\0\x01");
+            assert_eq!(serve(&with_message), expected, "{lines:?} and a message");
+        }
+    }
+
+    #[test]
+    fn junk_is_answered_and_does_not_let_in() {
+        let rejected = "REJECTED EXTERNAL ANONYMOUS\r\n";
+        for (line, answer) in [
+            ("", "ERROR\r\n"),
+            ("HELLO", "ERROR\r\n"),
+            ("DATA", rejected),
+            ("AUTH", rejected),
+            ("AUTH EXTERNAL zz", rejected),
+            ("AUTH EXTERNAL 3", rejected),
+            ("AUTH EXTERNAL 30 30", rejected),
+            ("auth external", "ERROR\r\n"),
+            ("\u{fffd}\n", "ERROR\r\n"),
+            ("NEGOTIATE_UNIX_FD", "ERROR\r\n"),
+        ] {
+            let (answers, outcome) = serve(&format!("\0{line}\r\nBEGIN\r\n"));
+            assert_eq!(answers, answer, "{line:?}");
+            assert_eq!(outcome, Err(HandshakeError::BeginTooEarly), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_client_is_cut_off() {
+        assert_eq!(serve("\n").1, Err(HandshakeError::FirstByte(b'\n')));
+        assert_eq!(
+            serve("GET / HTTP/1.1").1,
+            Err(HandshakeError::FirstByte(b'G'))
+        );
+        assert_eq!(serve("\0").1, Ok(None));
+        assert_eq!(serve("\0AUTH EXTERNAL\r").1, Ok(None));
+        let endless = format!("\0{}", "a".repeat(limits::MAX_HANDSHAKE_LINE + 1));
+        assert_eq!(serve(&endless).1, Err(HandshakeError::TooLong));
+        let many_lines = format!("\0{}", "AUTH\r\n".repeat(limits::MAX_HANDSHAKE / 6 + 1));
+        assert_eq!(serve(&many_lines).1, Err(HandshakeError::TooLong));
+    }
+
+    #[test]
+    fn a_line_of_the_largest_length_is_read() {
+        let data = "61".repeat((limits::MAX_HANDSHAKE_LINE - "AUTH ANONYMOUS \r\n".len()) / 2);
+        let (answers, outcome) = serve(&format!("\0AUTH ANONYMOUS {data}\r\nBEGIN\r\n"));
+        assert_eq!(answers, "OK ID\r\n");
+        assert!(matches!(outcome, Ok(Some(_))));
+    }
+
+    #[test]
+    fn the_client_waits_for_ok_and_leaves_messages_alone() {
+        let id = "0".repeat(32);
+        let answer = format!("DATA\r\nOK {id}\r\nl\x04\x01\x01");
+        for size in 1..=answer.len() {
+            let (said, outcome) = feed(Sasl::client(), answer.as_bytes(), size);
+            assert_eq!(said, "");
+            assert_eq!(outcome, Ok(Some(answer.len() - 4)), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn the_client_says_why_it_was_not_let_in() {
+        let fails = |answer: &str, expected| {
+            let (_, outcome) = feed(Sasl::client(), answer.as_bytes(), usize::MAX);
+            assert_eq!(outcome, Err(expected), "{answer:?}");
+        };
+        let rejected = HandshakeError::Rejected("ANONYMOUS".to_owned());
+        fails("REJECTED ANONYMOUS\r\n", rejected.clone());
+        fails("DATA\r\nREJECTED ANONYMOUS\r\n", rejected);
+        fails(
+            "SSH-2.0-\x1b[2J\r\n",
+            HandshakeError::UnexpectedLine("SSH-2.0-\\x1b[2J".to_owned()),
+        );
+        fails(&"x".repeat(1000), HandshakeError::TooLong);
+    }
+
+    #[test]
+    fn a_server_and_a_client_agree() {
+        let (mut server, mut client) = (Sasl::server(), Sasl::client());
+        let (mut answers, mut none) = (Vec::new(), Vec::new());
+        let done = server.feed(CLIENT_HELLO, &mut answers).unwrap();
+        assert_eq!(done, Some(CLIENT_HELLO.len()));
+        let done = client.feed(&answers, &mut none).unwrap();
+        assert_eq!((done, none), (Some(answers.len()), Vec::new()));
+    }
 }

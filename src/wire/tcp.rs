@@ -176,3 +176,149 @@ pub async fn connect(address: SocketAddr, keep_alive: &KeepAlive) -> io::Result<
 pub fn unmapped(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, os::fd::OwnedFd, process::Command, time::Instant};
+
+    use smol::block_on;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_is_made_from_both_families_and_tuned() {
+        block_on(async {
+            let listener = listen(0).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let keep_alive = KeepAlive {
+                time: Duration::from_secs(1),
+                interval: Duration::from_secs(2),
+                count: 4,
+            };
+            let loopbacks: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            for ip in loopbacks {
+                let stream = connect((ip, port).into(), &keep_alive).await.unwrap();
+                let (_accepted, peer) = listener.accept().await.unwrap();
+                assert_eq!(unmapped(peer.ip()), ip);
+                let socket = SockRef::from(stream.get_ref());
+                assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+                assert_eq!(socket.tcp_keepalive_time().unwrap(), keep_alive.time);
+                assert_eq!(
+                    socket.tcp_keepalive_interval().unwrap(),
+                    keep_alive.interval
+                );
+                assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+                let timeout = socket.tcp_user_timeout().unwrap();
+                assert_eq!(timeout, Some(limits::TCP_USER_TIMEOUT));
+            }
+        });
+    }
+
+    #[test]
+    fn zero_leaves_the_system_default() {
+        block_on(async {
+            let listener = listen(0).unwrap();
+            let address = (Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
+            let plain = TcpStream::connect(address).unwrap();
+            let stream = connect(address.into(), &KeepAlive::default())
+                .await
+                .unwrap();
+            let (plain, tuned) = (SockRef::from(&plain), SockRef::from(stream.get_ref()));
+            assert_eq!(
+                tuned.tcp_keepalive_time().unwrap(),
+                plain.tcp_keepalive_time().unwrap()
+            );
+            assert_eq!(
+                tuned.tcp_keepalive_retries().unwrap(),
+                plain.tcp_keepalive_retries().unwrap()
+            );
+        });
+    }
+
+    #[test]
+    fn a_port_in_use_and_a_closed_port_are_errors() {
+        block_on(async {
+            let listener = listen(0).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            assert_eq!(listen(port).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            drop(listener);
+            let closed = (Ipv4Addr::LOCALHOST, port).into();
+            let error = connect(closed, &KeepAlive::default()).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        });
+    }
+
+    #[test]
+    fn an_attempt_to_connect_ends_in_time() {
+        // A listener with no room that nobody serves: the kernel drops the connection's first
+        // packet.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let loopback: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();
+        socket.bind(&loopback.into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let _fills_it = TcpStream::connect(address).unwrap();
+        let start = Instant::now();
+        let error = block_on(connect(address, &KeepAlive::default())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let took = start.elapsed();
+        assert!(
+            took >= limits::CONNECT && took < limits::CONNECT * 2,
+            "{took:?}"
+        );
+    }
+
+    #[test]
+    fn mapped_addresses_lose_their_prefix() {
+        let unmap = |ip: &str| unmapped(ip.parse().unwrap()).to_string();
+        assert_eq!(unmap("::ffff:10.0.0.1"), "10.0.0.1");
+        assert_eq!(unmap("10.0.0.1"), "10.0.0.1");
+        assert_eq!(unmap("fe80::1"), "fe80::1");
+    }
+
+    /// Runs the test `child` of this program as systemd would, with `count` descriptors.
+    fn run_activated(child: &str, count: usize, stdin: OwnedFd) {
+        let script = format!(
+            "LISTEN_PID=$$ LISTEN_FDS={count} exec \"$0\" --ignored --exact wire::tcp::tests::{child} 3<&0 4<&0"
+        );
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .arg(env::current_exe().unwrap())
+            .stdin(stdin)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_socket_of_systemd_is_taken() {
+        assert!(activated().unwrap().is_none());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        run_activated("child_accepts_on_the_passed_socket", 1, listener.into());
+        drop(client);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        run_activated("child_refuses_passed_sockets", 2, listener.into());
+        let datagram = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        run_activated("child_refuses_passed_sockets", 1, datagram.into());
+    }
+
+    #[test]
+    #[ignore = "run by a_socket_of_systemd_is_taken"]
+    fn child_accepts_on_the_passed_socket() {
+        let listener = activated().unwrap().unwrap();
+        let (_stream, peer) = block_on(listener.accept()).unwrap();
+        assert!(peer.ip().is_loopback());
+    }
+
+    #[test]
+    #[ignore = "run by a_socket_of_systemd_is_taken"]
+    fn child_refuses_passed_sockets() {
+        assert!(activated().is_err());
+    }
+}

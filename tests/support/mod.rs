@@ -1,5 +1,6 @@
 //! What the tests of the transport share.
 
+pub mod bus;
 pub mod zbus_runtime;
 
 use std::{
@@ -58,8 +59,12 @@ impl Daemon {
 
     /// The next event, if it comes while everything that can happen happens.
     pub async fn soon(&self) -> Option<Event> {
+        self.soon_within(Duration::from_millis(100)).await
+    }
+
+    pub async fn soon_within(&self, time: Duration) -> Option<Event> {
         or(async { Some(self.inbox.next().await) }, async {
-            Timer::after(Duration::from_millis(100)).await;
+            Timer::after(time).await;
             None
         })
         .await
@@ -100,4 +105,49 @@ pub fn signal(serial: u32, length: usize) -> Message {
     let mut signal = Message::signal("/a", "b.c", "Said", Body::of(&(text.as_str(),)));
     signal.serial = serial;
     signal
+}
+
+/// The first four pieces of a captured connection: the agent's greeting, the manager's answer, the
+/// agent's `Register`, its reply.
+pub fn captured() -> [Vec<u8>; 4] {
+    let text = include_str!("../data/handshake-c-agent.hex");
+    let mut pieces = Vec::new();
+    for line in text.lines() {
+        match line {
+            "<" | ">" => pieces.push(Vec::new()),
+            comment if comment.starts_with('#') => {}
+            digits => {
+                let bytes = digits.split(' ').map(|byte| u8::from_str_radix(byte, 16));
+                let piece = pieces.last_mut().unwrap();
+                piece.extend(bytes.map(Result::unwrap));
+            }
+        }
+    }
+    pieces.try_into().unwrap()
+}
+
+/// Runs one ignored test of this program in a process of its own, on its only thread.
+pub fn alone(test: &str) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            test,
+            "--test-threads=1",
+            "--nocapture",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{errors}"
+    );
+    print!("{said}");
+}
+
+/// Open descriptors of this process.
+pub fn files() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }

@@ -98,11 +98,8 @@ impl traits::Runtime for SmolRuntime {
         Handle(self.0.spawn(future))
     }
 
-    fn connect_tcp(
-        &self,
-        address: SocketAddr,
-    ) -> impl Future<Output = io::Result<IoSource>> + Send {
-        async move { source(Async::<TcpStream>::connect(address).await?) }
+    async fn connect_tcp(&self, address: SocketAddr) -> io::Result<IoSource> {
+        source(Async::<TcpStream>::connect(address).await?)
     }
 
     fn connect_unix(&self, path: &Path) -> impl Future<Output = io::Result<IoSource>> + Send {

@@ -10,6 +10,8 @@
 //! | | inactive, and it ran since and its result is a success | done |
 //! | | inactive, and it ran since and its result is another | failed |
 //! | | inactive, and its conditions were checked since and not met | done, as systemd says |
+//! | | unloaded since, and the job was seen to run | done: systemd keeps failed units loaded |
+//! | | the same, but its `CollectMode` unloads failed units as well | failed |
 //! | | anything else | canceled |
 //! | stop | inactive, failed, or no longer there | done |
 //! | | anything else | canceled |
@@ -17,8 +19,8 @@
 //! | | failed | failed |
 //! | | anything else | canceled |
 //!
-//! When systemd does not tell the unit's state, the result is `failed`: it is the word on which
-//! whoever wanted the job looks for himself.
+//! When nothing tells how it went the result is `failed`: it is the word on which whoever wanted
+//! the job looks for himself.
 
 use std::collections::BTreeSet;
 
@@ -37,13 +39,24 @@ struct UnitOutcome {
     active: String,
     /// `Result` of the unit's own type; empty for types that have none.
     result: String,
-    /// When the unit last changed its state.
+    /// When the unit last changed its state; 0 if it was loaded only now.
     changed: Instant,
     /// When it last became active.
     activated: Instant,
     /// When its conditions were last checked, and whether they were met.
     condition_checked: Instant,
     condition_met: bool,
+    /// `CollectMode`: which units systemd unloads.
+    collect_mode: String,
+}
+
+/// What is known of the job itself.
+#[derive(Clone, Copy)]
+struct EndedJob {
+    method: Method,
+    asked: Instant,
+    /// Whether it was seen to run.
+    ran: bool,
 }
 
 impl State {
@@ -84,12 +97,17 @@ impl State {
         let Some(request) = job.requests.first().cloned() else {
             return;
         };
+        let ended = EndedJob {
+            method: request.method,
+            asked: request.asked,
+            ran: job.is_running,
+        };
         let outcome = answer.and_then(|body| {
             UnitOutcome::read(&body).map_err(|reason| unreadable("GetAll", &reason))
         });
         let (result, evidence) = match outcome {
             Ok(outcome) => (
-                outcome.result_of(request.method, request.asked),
+                outcome.result_of(ended),
                 format!("its unit is {}", outcome.active),
             ),
             Err(error) => ("failed", error.to_string()),
@@ -139,6 +157,7 @@ impl UnitOutcome {
                 ("ConditionTimestampMonotonic", "t") => {
                     outcome.condition_checked = Instant(value.u64()?);
                 }
+                ("CollectMode", "s") => value.str()?.clone_into(&mut outcome.collect_mode),
                 ("ConditionResult", "b") => outcome.condition_met = value.bool()?,
                 _ => {}
             }
@@ -147,22 +166,27 @@ impl UnitOutcome {
     }
 
     /// The table of this module. systemd's timestamps are of the clock that `asked` is of.
-    fn result_of(&self, method: Method, asked: Instant) -> &'static str {
+    fn result_of(&self, job: EndedJob) -> &'static str {
         let active = self.active.as_str();
-        match (method, active) {
+        match (job.method, active) {
             (Method::Start | Method::Reload, "active" | "reloading")
             | (Method::Stop, "inactive" | "failed") => "done",
-            (Method::Restart, "active" | "reloading") if self.activated >= asked => "done",
+            (Method::Restart, "active" | "reloading") if self.activated >= job.asked => "done",
             (Method::Start | Method::Restart | Method::Reload, "failed") => "failed",
-            (Method::Start | Method::Restart, "inactive") => self.result_of_inactive(asked),
+            (Method::Start | Method::Restart, "inactive") => self.result_of_inactive(job),
             _ => "canceled",
         }
     }
 
-    fn result_of_inactive(&self, asked: Instant) -> &'static str {
-        if self.condition_checked >= asked && !self.condition_met {
+    fn result_of_inactive(&self, job: EndedJob) -> &'static str {
+        let was_unloaded = self.changed == Instant::default();
+        if self.condition_checked >= job.asked && !self.condition_met {
             "done"
-        } else if self.changed < asked {
+        } else if was_unloaded && job.ran && self.collect_mode == "inactive-or-failed" {
+            "failed"
+        } else if was_unloaded && job.ran {
+            "done"
+        } else if self.changed < job.asked {
             "canceled"
         } else if matches!(self.result.as_str(), "" | "success") {
             "done"
@@ -179,12 +203,23 @@ mod tests {
 
     const ASKED: Instant = Instant(100);
 
+    /// Untouched since long before the job.
     fn unit(active: &str) -> UnitOutcome {
         UnitOutcome {
+            changed: Instant(50),
+            activated: Instant(50),
             active: active.to_owned(),
             result: "success".to_owned(),
             condition_met: true,
             ..UnitOutcome::default()
+        }
+    }
+
+    fn unloaded(collect_mode: &str) -> UnitOutcome {
+        UnitOutcome {
+            changed: Instant(0),
+            collect_mode: collect_mode.to_owned(),
+            ..unit("inactive")
         }
     }
 
@@ -229,11 +264,28 @@ mod tests {
             (Method::Reload, unit("failed"), "failed"),
             (Method::Reload, unit("inactive"), "canceled"),
         ] {
-            assert_eq!(
-                outcome.result_of(method, ASKED),
-                result,
-                "{method} {outcome:?}"
-            );
+            let job = EndedJob {
+                method,
+                asked: ASKED,
+                ran: false,
+            };
+            assert_eq!(outcome.result_of(job), result, "{method} {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn an_unloaded_unit_tells_only_that_it_did_not_fail() {
+        for (ran, collect_mode, result) in [
+            (true, "inactive", "done"),
+            (true, "inactive-or-failed", "failed"),
+            (false, "inactive", "canceled"),
+        ] {
+            let job = EndedJob {
+                method: Method::Start,
+                asked: ASKED,
+                ran,
+            };
+            assert_eq!(unloaded(collect_mode).result_of(job), result);
         }
     }
 

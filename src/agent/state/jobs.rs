@@ -74,7 +74,7 @@ pub(super) struct Job {
     /// What the manager asked for, in the order in which systemd accepted it.
     pub(super) requests: Vec<JobRequest>,
     /// Whether the manager knows that the job runs.
-    is_running: bool,
+    pub(super) is_running: bool,
     /// Whether the job ended unseen, so that its result has to be inferred.
     pub(super) ended_unseen: bool,
 }
@@ -83,7 +83,7 @@ pub(super) struct Job {
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     /// By systemd's number.
-    jobs: BTreeMap<u32, Job>,
+    in_flight: BTreeMap<u32, Job>,
     /// The manager's number of each requested job, with systemd's once that is known.
     ids: BTreeMap<u32, Option<u32>>,
     /// All of systemd's jobs that run, whoever wanted them: a request may be merged into one.
@@ -93,7 +93,7 @@ pub(super) struct Jobs {
 impl Jobs {
     /// Forgets what the manager wants to know, because it is gone.
     pub(super) fn forget_requests(&mut self) {
-        self.jobs.clear();
+        self.in_flight.clear();
         self.ids.clear();
     }
 
@@ -111,7 +111,7 @@ impl Jobs {
 
     /// Takes a job that has ended.
     fn take(&mut self, number: u32) -> Option<Job> {
-        let job = self.jobs.remove(&number)?;
+        let job = self.in_flight.remove(&number)?;
         for request in &job.requests {
             self.ids.remove(&request.id);
         }
@@ -119,13 +119,13 @@ impl Jobs {
     }
 
     pub(super) fn get(&self, number: u32) -> Option<&Job> {
-        self.jobs.get(&number)
+        self.in_flight.get(&number)
     }
 
     /// Marks the jobs that systemd no longer has, and returns their numbers.
     pub(super) fn mark_ended(&mut self, listed: &BTreeSet<u32>) -> Vec<u32> {
         let mut ended = Vec::new();
-        for (number, job) in &mut self.jobs {
+        for (number, job) in &mut self.in_flight {
             if !listed.contains(number) {
                 job.ended_unseen = true;
                 ended.push(*number);
@@ -210,7 +210,7 @@ impl State {
             Ok(number) => {
                 self.reply(turn, caller, Ok(Body::default()));
                 self.jobs.ids.insert(id, Some(number));
-                let job = self.jobs.jobs.entry(number).or_insert_with(|| Job {
+                let job = self.jobs.in_flight.entry(number).or_insert_with(|| Job {
                     requests: Vec::new(),
                     is_running: false,
                     ended_unseen: false,
@@ -248,7 +248,7 @@ impl State {
             return;
         };
         let what = format!("{method} unit {unit} was accepted too late");
-        if self.jobs.jobs.contains_key(&number) {
+        if self.jobs.in_flight.contains_key(&number) {
             let line = format!("{what}; the job goes on for another request");
             turn.log(Level::Warn, line);
         } else {
@@ -285,7 +285,7 @@ impl State {
     pub(super) fn job_runs(&mut self, turn: &mut Turn<'_>, number: u32) {
         let Some(job) = self
             .jobs
-            .jobs
+            .in_flight
             .get_mut(&number)
             .filter(|job| !job.is_running)
         else {

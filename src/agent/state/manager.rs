@@ -110,7 +110,7 @@ impl State {
     }
 
     /// Handles what connection number `connection` reports, if it is the present one.
-    pub(super) fn from_manager(
+    pub(super) fn manager_reported(
         &mut self,
         turn: &mut Turn<'_>,
         connection: u32,
@@ -330,7 +330,7 @@ impl State {
         let Some(threshold) = self.settings.manager_threshold else {
             return;
         };
-        let is_silent = turn.at().since(self.manager.heard) >= ping_after(threshold);
+        let is_silent = self.manager.heard + ping_after(threshold) <= turn.at();
         if is_silent && self.manager.stands() && self.manager.ping.is_none() {
             let ping = self.send_to_manager(
                 turn,

@@ -32,6 +32,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use event::{Action, Content, Event, FromManager, FromSystemd, IncomingCall, Outgoing};
+pub use jobs::job_number;
 pub use timers::Timer;
 
 use crate::{
@@ -128,8 +129,8 @@ impl State {
             Event::Alarm => self.alarm(turn),
             Event::Stop => self.stop(turn),
             Event::Reload => turn.act(Action::ReloadLogSettings),
-            Event::Manager { connection, event } => self.from_manager(turn, connection, event),
-            Event::Systemd { connection, event } => self.from_systemd(turn, connection, event),
+            Event::Manager { connection, event } => self.manager_reported(turn, connection, event),
+            Event::Systemd { connection, event } => self.systemd_reported(turn, connection, event),
         }
     }
 

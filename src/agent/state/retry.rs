@@ -130,7 +130,7 @@ mod tests {
         let mut now = Instant(1_000_000);
         retry.start(now);
         retry.succeeded();
-        let later = now + Duration::from_secs(60);
+        let later = now + Duration::from_mins(1);
         assert!(retry.lost(now, later) <= later);
         for expected in [0, 100, 200, 400] {
             retry.start(now);

@@ -112,7 +112,7 @@ impl State {
     }
 
     /// Handles what connection number `connection` reports, if it is the present one.
-    pub(super) fn from_systemd(
+    pub(super) fn systemd_reported(
         &mut self,
         turn: &mut Turn<'_>,
         connection: u32,

@@ -1,0 +1,304 @@
+//! The loop of the agent: takes events from the inbox, lets the state decide, performs its
+//! actions.
+
+use std::{env, error::Error, ffi::OsString, fs, path::PathBuf, process::ExitCode, rc::Rc};
+
+use log::{error, info, warn};
+use smol::LocalExecutor;
+
+use super::{
+    arguments::{Arguments, VALUE_OPTIONS},
+    peer,
+    socket::{Socket, SocketEvent},
+    state::{Action, Event, Settings, State, SystemdAccess},
+    systemd,
+};
+use crate::{
+    cmdline::{self, Stop},
+    config::{self, AgentConfig, AgentOptions, ConfigError, Loaded, Roots, TcpKeepAlive},
+    core::Level,
+    daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
+    limits, logging,
+    wire::{
+        Inbox, Role,
+        address::{self, Endpoint},
+        tcp::KeepAlive,
+    },
+};
+
+/// The name of the program, also in the log.
+const PROGRAM: &str = "hirte-agent";
+
+/// Runs `hirte-agent` with these arguments, which do not include the program's name, until it is
+/// told to end.
+#[must_use]
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Arguments = match cmdline::parse(PROGRAM, args, &VALUE_OPTIONS) {
+        Ok(arguments) => arguments,
+        Err(Stop::Help(text)) => {
+            println!("{}", text.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Usage(text)) => {
+            eprintln!("{text}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if arguments.version {
+        println!("{}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let source = ConfigSource {
+        file: arguments.config.clone(),
+        options: arguments.into_options(),
+    };
+    match run(source) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{PROGRAM}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Where the configuration comes from, besides the usual files.
+struct ConfigSource {
+    file: Option<PathBuf>,
+    options: AgentOptions,
+}
+
+impl ConfigSource {
+    fn load(&self) -> Result<Loaded<AgentConfig>, ConfigError> {
+        let loaded = config::load_agent(
+            &Roots::default(),
+            self.file.as_deref(),
+            &self.options,
+            |name| env::var(name).ok(),
+        )?;
+        let log = loaded.config.log;
+        logging::init(PROGRAM, log.level, log.target, log.quiet);
+        for notice in &loaded.notices {
+            warn!("{notice}");
+        }
+        Ok(loaded)
+    }
+}
+
+fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
+    let config = source.load()?.config;
+    let manager = config.manager().to_string();
+    let endpoints = address::parse(&manager)?;
+    info!("Starting {PROGRAM} {}", env!("CARGO_PKG_VERSION"));
+    let settings = Settings {
+        node: config.node_name,
+        manager,
+        heartbeat_interval: config.heartbeat_interval,
+        reconnect_interval: config.reconnect_interval,
+        manager_threshold: config.manager_heartbeat_threshold,
+        systemd: if rustix::process::geteuid().is_root() {
+            SystemdAccess::Private
+        } else {
+            SystemdAccess::Bus
+        },
+        machine_id: machine_id(),
+    };
+    let executor = Rc::new(LocalExecutor::new());
+    let keep_alive = keep_alive(config.tcp_keep_alive);
+    let mut daemon = Daemon::new(&executor, settings, source, endpoints, keep_alive)?;
+    smol::block_on(executor.run(daemon.run()));
+    Ok(())
+}
+
+/// The machine's id (machine-id(5)), where it has one.
+fn machine_id() -> String {
+    let text = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
+fn keep_alive(configured: TcpKeepAlive) -> KeepAlive {
+    KeepAlive {
+        time: configured.time.unwrap_or_default(),
+        interval: configured.interval.unwrap_or_default(),
+        count: configured.count.unwrap_or_default(),
+    }
+}
+
+/// What comes through the inbox.
+enum Input {
+    /// A timer or a signal.
+    Event(Event),
+    /// From the edge to the manager.
+    Peer(u32, SocketEvent),
+    /// From the edge to systemd.
+    Systemd(u32, SocketEvent),
+}
+
+/// The state with everything around it.
+struct Daemon {
+    state: State,
+    inbox: Inbox<Input>,
+    alarm: Alarm,
+    recorder: Recorder,
+    peer: Socket<Input>,
+    systemd: Socket<Input>,
+    translator: systemd::Translator,
+    access: SystemdAccess,
+    endpoints: Vec<Endpoint>,
+    keep_alive: KeepAlive,
+    source: ConfigSource,
+    /// Whether the service manager knows that the start is complete.
+    is_ready: bool,
+    has_ended: bool,
+}
+
+impl Daemon {
+    fn new(
+        executor: &Rc<LocalExecutor<'static>>,
+        settings: Settings,
+        source: ConfigSource,
+        endpoints: Vec<Endpoint>,
+        keep_alive: KeepAlive,
+    ) -> std::io::Result<Self> {
+        let inbox = Inbox::new();
+        signals(executor, &inbox, |signal| {
+            Input::Event(match signal {
+                Signal::Stop => Event::Stop,
+                Signal::Reload => Event::Reload,
+            })
+        })?;
+        let mut recorder = Recorder::from_env();
+        // The first line of a recorded run has the settings in place of an event.
+        recorder.record(clock::now(), &settings, &[] as &[Action]);
+        let access = settings.systemd;
+        Ok(Self {
+            state: State::new(settings),
+            alarm: Alarm::new(executor, &inbox, || Input::Event(Event::Alarm)),
+            recorder,
+            peer: Socket::new(executor, &inbox, Input::Peer, Role::PeerClient, peer::LINK),
+            systemd: Socket::new(
+                executor,
+                &inbox,
+                Input::Systemd,
+                Role::BusClient,
+                systemd::LINK,
+            ),
+            translator: systemd::Translator::new(access),
+            inbox,
+            access,
+            endpoints,
+            keep_alive,
+            source,
+            is_ready: false,
+            has_ended: false,
+        })
+    }
+
+    /// One turn after the other: what has come is handled, then what follows from it is done.
+    async fn run(&mut self) {
+        let mut actions = Vec::new();
+        self.handle(Event::Start, &mut actions);
+        loop {
+            self.end_turn(&mut actions);
+            if self.has_ended {
+                return;
+            }
+            let input = self.inbox.next().await;
+            self.take(input, &mut actions);
+            for _ in 1..limits::MAX_EVENTS_PER_TURN {
+                let Some(input) = self.inbox.try_next() else {
+                    break;
+                };
+                self.take(input, &mut actions);
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input, actions: &mut Vec<Action>) {
+        match input {
+            Input::Event(event) => self.handle(event, actions),
+            Input::Peer(connection, event) => match peer::translate(event) {
+                Ok(event) => self.handle(Event::Manager { connection, event }, actions),
+                Err(stream) => self.peer.opened(connection, stream),
+            },
+            Input::Systemd(connection, event) => match self.translator.translate(event) {
+                Ok(Some(event)) => self.handle(Event::Systemd { connection, event }, actions),
+                Ok(None) => {}
+                Err(stream) => self.systemd.opened(connection, stream),
+            },
+        }
+    }
+
+    fn handle(&mut self, event: Event, actions: &mut Vec<Action>) {
+        let now = clock::now();
+        let first = actions.len();
+        if self.recorder.is_on() {
+            let recorded = event.clone();
+            self.state.handle(now, event, actions);
+            self.recorder.record(now, &recorded, &actions[first..]);
+        } else {
+            self.state.handle(now, event, actions);
+        }
+    }
+
+    fn end_turn(&mut self, actions: &mut Vec<Action>) {
+        self.recorder.flush();
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.systemd.flush();
+        self.peer.flush();
+        self.alarm.set(self.state.next_deadline());
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Log(level, line) => write_log(level, &line),
+            Action::ConnectManager { connection } => {
+                let open = peer::open(self.endpoints.clone(), self.keep_alive);
+                self.peer.connect(connection, open);
+            }
+            Action::CloseManager => self.peer.close(),
+            Action::SendToManager(message) => self.peer.send(message),
+            Action::ConnectSystemd { connection } => {
+                self.systemd.connect(connection, systemd::open(self.access));
+            }
+            Action::CloseSystemd => self.systemd.close(),
+            Action::SendToSystemd(message) => self.systemd.send(message),
+            Action::Ready => {
+                self.is_ready = true;
+                Notify.ready();
+            }
+            Action::Status(status) => Notify.status(&status),
+            Action::Watchdog => Notify.watchdog(),
+            Action::ReloadLogSettings => self.reload_log_settings(),
+            Action::Exit => {
+                Notify.stopping();
+                self.has_ended = true;
+            }
+        }
+    }
+
+    /// The settings of the log are read from all their sources again; the others need a restart.
+    fn reload_log_settings(&self) {
+        if self.is_ready {
+            Notify.reloading();
+        }
+        match self.source.load() {
+            Ok(_) => info!("The settings of the log were read again"),
+            Err(reason) => error!("The settings of the log stay as they are: {reason}"),
+        }
+        if self.is_ready {
+            Notify.ready();
+        }
+    }
+}
+
+fn write_log(level: Level, line: &str) {
+    let level = match level {
+        Level::Debug => log::Level::Debug,
+        Level::Info => log::Level::Info,
+        Level::Warn => log::Level::Warn,
+        Level::Error => log::Level::Error,
+    };
+    log::log!(level, "{line}");
+}

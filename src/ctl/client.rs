@@ -1,0 +1,333 @@
+//! One connection to the bus, and calls of the manager over it.
+//!
+//! All messages are taken from one stream in the order of their arrival, so a signal that comes
+//! before a reply is kept and not lost, and no queue of zbus fills up unread.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use smol::{future::FutureExt, stream::StreamExt};
+use zbus::{
+    Connection, DynamicType, Message, MessageStream, ObjectPath, OwnedObjectPath,
+    connection::Builder,
+    message::{Body, Type},
+    wire::DynamicDeserialize,
+};
+
+use super::{
+    error::{Error, Subject},
+    runtime::SmolRuntime,
+};
+use crate::{
+    bus::names::{
+        DBUS_NAME, DBUS_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, NODE_INTERFACE,
+        PROPERTIES_INTERFACE,
+    },
+    limits,
+};
+
+/// How long the manager may take for an answer. It answers within [`limits::REQUEST`] whatever its
+/// nodes do; a quarter more is for the bus and a busy machine, and makes it what clients of sd-bus
+/// wait.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(limits::REQUEST.as_secs() * 5 / 4);
+
+/// An error reply.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    /// Name of the error.
+    pub name: String,
+    /// Its sentence.
+    pub message: String,
+    /// True when the bus itself replied instead of the manager.
+    pub from_bus: bool,
+}
+
+/// What came back from a call.
+pub(super) type Answer = Result<Body, Refusal>;
+
+/// A method call that is ready to be sent.
+#[derive(Debug)]
+pub(super) struct Call {
+    method: &'static str,
+    message: Result<Message, zbus::Error>,
+}
+
+impl Call {
+    fn new<B: Serialize + DynamicType>(
+        destination: &str,
+        path: &str,
+        interface: &str,
+        method: &'static str,
+        body: &B,
+    ) -> Self {
+        let message = Message::method_call(path, method)
+            .destination(destination)
+            .interface(interface)
+            .build(body);
+        Self { method, message }
+    }
+
+    /// A method of the manager object.
+    pub fn manager<B: Serialize + DynamicType>(method: &'static str, body: &B) -> Self {
+        Self::new(
+            MANAGER_BUS_NAME,
+            MANAGER_PATH,
+            MANAGER_INTERFACE,
+            method,
+            body,
+        )
+    }
+
+    /// A method of the node object at `path`.
+    pub fn node<B: Serialize + DynamicType>(
+        path: &ObjectPath<'_>,
+        method: &'static str,
+        body: &B,
+    ) -> Self {
+        Self::new(MANAGER_BUS_NAME, path, NODE_INTERFACE, method, body)
+    }
+
+    /// All properties of the node object at `path`; works for a node that is offline, too.
+    pub fn node_properties(path: &ObjectPath<'_>) -> Self {
+        Self::new(
+            MANAGER_BUS_NAME,
+            path,
+            PROPERTIES_INTERFACE,
+            "GetAll",
+            &NODE_INTERFACE,
+        )
+    }
+}
+
+/// A signal that [`Client::watch_jobs`] asked for.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// A job has ended.
+    JobRemoved {
+        /// The path by which the job's request was answered.
+        job: OwnedObjectPath,
+        /// How it ended.
+        result: String,
+    },
+    /// The manager's name has another owner, or none.
+    ManagerLeft,
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    connection: Connection,
+    messages: MessageStream,
+    /// Signals that came while a reply was awaited. Nothing is in it before
+    /// [`watch_jobs`](Self::watch_jobs), and then only what one node's jobs and one name cause
+    /// during one call.
+    signals: VecDeque<Signal>,
+}
+
+impl Client {
+    /// Connects to the system bus (`DBUS_SYSTEM_BUS_ADDRESS`, or its well-known address).
+    pub async fn connect(runtime: SmolRuntime) -> Result<Self, Error> {
+        let messages = Builder::system()
+            .runtime(runtime)
+            .build_message_stream()
+            .or(async {
+                smol::Timer::after(CALL_TIMEOUT).await;
+                Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+            })
+            .await
+            .map_err(Error::Connect)?;
+        Ok(Self {
+            connection: Connection::from(&messages),
+            messages,
+            signals: VecDeque::new(),
+        })
+    }
+
+    /// The path of the node called `name`.
+    pub async fn node(&mut self, name: &str) -> Result<OwnedObjectPath, Error> {
+        let call = Call::manager("GetNode", &name);
+        let body = self.call(call, Subject::Node(name)).await?;
+        decode::<OwnedObjectPath>("GetNode", &body)
+    }
+
+    /// Makes one call; an error reply becomes an error about `subject`.
+    pub async fn call(&mut self, call: Call, subject: Subject<'_>) -> Result<Body, Error> {
+        self.ask(call)
+            .await?
+            .map_err(|refusal| Error::from_refusal(refusal, subject))
+    }
+
+    /// Makes one call and hands out an error reply as such.
+    pub async fn ask(&mut self, call: Call) -> Result<Answer, Error> {
+        let mut answer = None;
+        self.ask_each([call], |_, given| answer = Some(given))
+            .await?;
+        answer.ok_or(Error::BusLost)
+    }
+
+    /// Makes many calls, [`limits::WINDOW`] of them at a time (dbus-daemon allows a client to wait
+    /// for 128 replies), and hands each answer on with the index of its call, in the order of
+    /// arrival. Fails when the bus is lost or nothing is answered for [`CALL_TIMEOUT`].
+    pub async fn ask_each(
+        &mut self,
+        calls: impl IntoIterator<Item = Call>,
+        mut answered: impl FnMut(usize, Answer),
+    ) -> Result<(), Error> {
+        let mut calls = calls.into_iter().enumerate();
+        let mut waiting: BTreeMap<NonZeroU32, (usize, &'static str)> = BTreeMap::new();
+        loop {
+            while waiting.len() < limits::WINDOW
+                && let Some((index, call)) = calls.next()
+            {
+                let serial = self.send(&call).await?;
+                waiting.insert(serial, (index, call.method));
+            }
+            let Some(&(_, method)) = waiting.values().next() else {
+                return Ok(());
+            };
+            let deadline = Instant::now() + CALL_TIMEOUT;
+            let (index, reply) = loop {
+                let message = self
+                    .next_before(deadline)
+                    .await?
+                    .ok_or(Error::NoAnswer { method })?;
+                let serial = message.header().reply_serial();
+                match serial.and_then(|serial| waiting.remove(&serial)) {
+                    Some((index, _)) => break (index, message),
+                    None => self.signals.extend(read_signal(&message)?),
+                }
+            };
+            answered(index, read_answer(&reply));
+        }
+    }
+
+    /// Has the bus deliver the ends of the node's jobs and the manager's departure.
+    pub async fn watch_jobs(&mut self, node: &str) -> Result<(), Error> {
+        let jobs = format!(
+            "type='signal',sender='{MANAGER_BUS_NAME}',path='{MANAGER_PATH}',\
+             interface='{MANAGER_INTERFACE}',member='JobRemoved',arg2={}",
+            quote(node)
+        );
+        let owner = format!(
+            "type='signal',sender='{DBUS_NAME}',path='{DBUS_PATH}',interface='{DBUS_NAME}',\
+             member='NameOwnerChanged',arg0='{MANAGER_BUS_NAME}'"
+        );
+        for rule in [jobs, owner] {
+            let call = Call::new(DBUS_NAME, DBUS_PATH, DBUS_NAME, "AddMatch", &rule);
+            self.call(call, Subject::Fleet).await?;
+        }
+        Ok(())
+    }
+
+    /// The next signal in the order of arrival; waits as long as it takes.
+    pub async fn next_signal(&mut self) -> Result<Signal, Error> {
+        loop {
+            if let Some(signal) = self.signals.pop_front() {
+                return Ok(signal);
+            }
+            let message = self.next().await?;
+            self.signals.extend(read_signal(&message)?);
+        }
+    }
+
+    async fn send(&self, call: &Call) -> Result<NonZeroU32, Error> {
+        let message = call.message.as_ref().map_err(|error| Error::Malformed {
+            member: call.method,
+            reason: error.to_string(),
+        })?;
+        self.connection
+            .send(message)
+            .await
+            .map_err(|_| Error::BusLost)?;
+        Ok(message.primary_header().serial_num())
+    }
+
+    async fn next(&mut self) -> Result<Message, Error> {
+        match self.messages.next().await {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(_)) | None => Err(Error::BusLost),
+        }
+    }
+
+    /// The next message, or nothing when there is none at the deadline.
+    async fn next_before(&mut self, deadline: Instant) -> Result<Option<Message>, Error> {
+        async { self.next().await.map(Some) }
+            .or(async {
+                smol::Timer::at(deadline).await;
+                Ok(None)
+            })
+            .await
+    }
+}
+
+/// Reads the body of the answer to `method`, borrowing from it what can be borrowed.
+pub(super) fn decode<'b, T>(method: &'static str, body: &'b Body) -> Result<T, Error>
+where
+    T: DynamicDeserialize<'b>,
+{
+    body.deserialize().map_err(|error| Error::Malformed {
+        member: method,
+        reason: error.to_string(),
+    })
+}
+
+fn read_answer(reply: &Message) -> Answer {
+    let body = reply.body();
+    if reply.message_type() != Type::Error {
+        return Ok(body);
+    }
+    let header = reply.header();
+    Err(Refusal {
+        name: header
+            .error_name()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        // The message is the first argument, by convention only.
+        message: body.deserialize::<&str>().unwrap_or_default().to_owned(),
+        from_bus: header.sender().is_some_and(|sender| sender == DBUS_NAME),
+    })
+}
+
+/// Reads a signal of the rules in [`Client::watch_jobs`]; others do not concern us.
+fn read_signal(message: &Message) -> Result<Option<Signal>, Error> {
+    let header = message.header();
+    if message.message_type() != Type::Signal {
+        return Ok(None);
+    }
+    let body = message.body();
+    Ok(match header.member().map(zbus::names::MemberName::as_str) {
+        Some("JobRemoved") => {
+            let (_, job, _, _, result) =
+                decode::<(u32, OwnedObjectPath, &str, &str, String)>("JobRemoved", &body)?;
+            Some(Signal::JobRemoved { job, result })
+        }
+        Some("NameOwnerChanged") => Some(Signal::ManagerLeft),
+        _ => None,
+    })
+}
+
+/// A value of a match rule (D-Bus Specification, "Match Rules"): within apostrophes nothing is
+/// special but the apostrophe.
+fn quote(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_match_rules_are_quoted() {
+        assert_eq!(quote("rpi4"), "'rpi4'");
+        assert_eq!(quote(r"a'b\,c"), r"'a'\''b\,c'");
+    }
+
+    #[test]
+    fn the_manager_has_time_to_answer() {
+        assert!(CALL_TIMEOUT > limits::REQUEST);
+    }
+}

@@ -1,0 +1,334 @@
+//! What can go wrong in hirtectl, as sentences for people, and with which exit status it ends.
+
+use std::{fmt, io};
+
+use super::{client::Refusal, exit_status::ExitStatus, job::Operation};
+use crate::bus::{error_name, names::MANAGER_BUS_NAME};
+
+/// systemd's error for a unit that it can not find (org.freedesktop.systemd1(5)).
+const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+/// systemd's error for a unit file to enable or disable that does not exist: errno ENOENT as
+/// sd-bus names it.
+const FILE_NOT_FOUND: &str = "org.freedesktop.DBus.Error.FileNotFound";
+/// The bus's error for a name that nobody owns, beside `ServiceUnknown`.
+const NAME_HAS_NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
+
+/// Why a command was not carried out.
+#[derive(Debug)]
+pub enum Error {
+    /// There is no bus to talk to, or it does not let us in.
+    Connect(zbus::Error),
+    /// The connection to the bus ended.
+    BusLost,
+    /// Nobody owns the manager's name on the bus.
+    NoManager,
+    /// The manager left the bus while we waited for it.
+    ManagerLeft,
+    /// The manager did not answer this method in time.
+    NoAnswer {
+        /// The method that was called.
+        method: &'static str,
+    },
+    /// The manager's answer does not have the documented form.
+    Malformed {
+        /// The method or signal that carried it.
+        member: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The policy of the bus forbids the call.
+    Denied {
+        /// The bus's own words.
+        message: String,
+    },
+    /// The node is configured and not connected.
+    Offline {
+        /// Its name.
+        node: String,
+    },
+    /// No node has this name.
+    UnknownNode {
+        /// The name.
+        node: String,
+    },
+    /// The node has no such unit.
+    UnknownUnit {
+        /// The node's name.
+        node: String,
+        /// systemd's own words, which name the unit.
+        message: String,
+    },
+    /// Any other error that the manager replied.
+    Refused {
+        /// The node concerned, if it is about one.
+        node: Option<String>,
+        /// Name of the D-Bus error.
+        name: String,
+        /// Its message.
+        message: String,
+    },
+    /// A job ended without success.
+    Job {
+        /// What it was to do.
+        operation: Operation,
+        /// On which node.
+        node: String,
+        /// To which unit.
+        unit: String,
+        /// Its result, as systemd or the manager names it.
+        result: String,
+    },
+    /// Standard output can not be written.
+    Output(io::Error),
+}
+
+/// What a call was about, to tell its errors apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject<'a> {
+    /// The manager or the whole fleet.
+    Fleet,
+    /// One node.
+    Node(&'a str),
+    /// Units of one node.
+    Units(&'a str),
+}
+
+impl Error {
+    /// The error that a refused call means.
+    pub(super) fn from_refusal(refusal: Refusal, subject: Subject<'_>) -> Self {
+        let Refusal {
+            name,
+            message,
+            from_bus,
+        } = refusal;
+        if from_bus {
+            match name.as_str() {
+                error_name::SERVICE_UNKNOWN | NAME_HAS_NO_OWNER => return Self::NoManager,
+                error_name::NO_REPLY => return Self::ManagerLeft,
+                error_name::ACCESS_DENIED => return Self::Denied { message },
+                _ => {}
+            }
+        }
+        let node = match subject {
+            Subject::Fleet => {
+                return Self::Refused {
+                    node: None,
+                    name,
+                    message,
+                };
+            }
+            Subject::Node(node) | Subject::Units(node) => node.to_owned(),
+        };
+        let units = matches!(subject, Subject::Units(_));
+        match name.as_str() {
+            error_name::OFFLINE => Self::Offline { node },
+            NO_SUCH_UNIT => Self::UnknownUnit { node, message },
+            // The node's own object was there just before, so the object is a unit's or a file.
+            error_name::UNKNOWN_OBJECT | FILE_NOT_FOUND if units => {
+                Self::UnknownUnit { node, message }
+            }
+            error_name::SERVICE_UNKNOWN | error_name::UNKNOWN_OBJECT => Self::UnknownNode { node },
+            _ => Self::Refused {
+                node: Some(node),
+                name,
+                message,
+            },
+        }
+    }
+
+    /// The exit status of a run that ends with this error.
+    #[must_use]
+    pub fn status(&self) -> ExitStatus {
+        match self {
+            Self::Connect(_)
+            | Self::BusLost
+            | Self::NoManager
+            | Self::ManagerLeft
+            | Self::NoAnswer { .. } => ExitStatus::NoManager,
+            Self::Offline { .. } => ExitStatus::NodeOffline,
+            Self::Job { result, .. } if result == "node-lost" => ExitStatus::NodeOffline,
+            Self::UnknownNode { .. } | Self::UnknownUnit { .. } => ExitStatus::Unknown,
+            Self::Malformed { .. }
+            | Self::Denied { .. }
+            | Self::Refused { .. }
+            | Self::Job { .. }
+            | Self::Output(_) => ExitStatus::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => write!(f, "Can not connect to the system bus: {error}"),
+            Self::BusLost => write!(f, "The connection to the system bus was lost"),
+            Self::NoManager => write!(
+                f,
+                "No manager owns the name {MANAGER_BUS_NAME} on the system bus: is hirte.service \
+                 running?"
+            ),
+            Self::ManagerLeft => write!(
+                f,
+                "The manager left the bus before it had answered; what was asked for may have \
+                 happened or not"
+            ),
+            Self::NoAnswer { method } => write!(
+                f,
+                "The manager did not answer {method} within {} s",
+                super::client::CALL_TIMEOUT.as_secs()
+            ),
+            Self::Malformed { member, reason } => {
+                write!(
+                    f,
+                    "{member} of the manager has an unexpected form: {reason}"
+                )
+            }
+            Self::Denied { message } => write!(
+                f,
+                "The system bus does not allow this user to do that: {message}"
+            ),
+            Self::Offline { node } => write!(f, "Node '{node}' is offline"),
+            Self::UnknownNode { node } => write!(f, "Node '{node}' is not known to the manager"),
+            Self::UnknownUnit { node, message } => write!(f, "Node '{node}': {message}"),
+            Self::Refused {
+                node: Some(node),
+                name,
+                message,
+            } => {
+                write!(f, "Node '{node}': {message} ({name})")
+            }
+            Self::Refused {
+                node: None,
+                name,
+                message,
+            } => write!(f, "{message} ({name})"),
+            Self::Job {
+                operation,
+                node,
+                unit,
+                result,
+            } => write_job(f, *operation, node, unit, result),
+            Self::Output(error) => write!(f, "Can not write to standard output: {error}"),
+        }
+    }
+}
+
+/// One sentence for each result of a job (`JobRemoved` in org.freedesktop.systemd1(5), and the
+/// manager's own `node-lost`).
+fn write_job(
+    f: &mut fmt::Formatter<'_>,
+    operation: Operation,
+    node: &str,
+    unit: &str,
+    result: &str,
+) -> fmt::Result {
+    let verb = operation.word();
+    match result {
+        "node-lost" => {
+            return write!(
+                f,
+                "Node '{node}' was lost before the job to {verb} {unit} had ended"
+            );
+        }
+        "invalid" => {
+            return write!(f, "Node '{node}': {unit} is not active and can not {verb}");
+        }
+        _ => {}
+    }
+    write!(f, "Node '{node}': the job to {verb} {unit} ")?;
+    match result {
+        "failed" => write!(f, "failed; the journal of the node says why"),
+        "canceled" | "cancelled" => write!(f, "was cancelled"),
+        "timeout" => write!(f, "timed out"),
+        "dependency" => write!(f, "failed because a unit that it depends on failed"),
+        "assert" => write!(f, "failed because an assertion of the unit failed"),
+        "unsupported" => {
+            write!(
+                f,
+                "failed because units of this type are not supported on the node"
+            )
+        }
+        "collected" => write!(f, "ended because the unit was removed from memory"),
+        "once" => write!(
+            f,
+            "failed because the unit was started before and can run only once"
+        ),
+        other => write!(f, "ended with the result '{other}'"),
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str, from_bus: bool) -> Refusal {
+        Refusal {
+            name: name.to_owned(),
+            message: "words".to_owned(),
+            from_bus,
+        }
+    }
+
+    #[test]
+    fn an_unowned_name_is_not_an_unknown_node() {
+        let status = |name, from_bus| {
+            Error::from_refusal(refusal(name, from_bus), Subject::Node("n")).status()
+        };
+        assert_eq!(
+            status(error_name::SERVICE_UNKNOWN, true),
+            ExitStatus::NoManager
+        );
+        assert_eq!(
+            status(error_name::SERVICE_UNKNOWN, false),
+            ExitStatus::Unknown
+        );
+        assert_eq!(status(NAME_HAS_NO_OWNER, true), ExitStatus::NoManager);
+        assert_eq!(status(error_name::NO_REPLY, true), ExitStatus::NoManager);
+        assert_eq!(status(error_name::NO_REPLY, false), ExitStatus::Failed);
+        assert_eq!(status(error_name::OFFLINE, false), ExitStatus::NodeOffline);
+    }
+
+    #[test]
+    fn an_unknown_object_is_the_unit_once_the_node_is_known() {
+        let error = |subject| {
+            Error::from_refusal(refusal(error_name::UNKNOWN_OBJECT, false), subject).to_string()
+        };
+        assert_eq!(
+            error(Subject::Node("n")),
+            "Node 'n' is not known to the manager"
+        );
+        assert_eq!(error(Subject::Units("n")), "Node 'n': words");
+    }
+
+    #[test]
+    fn each_result_of_a_job_has_its_sentence() {
+        for (result, sentence, status) in [
+            (
+                "failed",
+                "Node 'n': the job to stop u failed; the journal of the node says why",
+                ExitStatus::Failed,
+            ),
+            (
+                "node-lost",
+                "Node 'n' was lost before the job to stop u had ended",
+                ExitStatus::NodeOffline,
+            ),
+            (
+                "strange",
+                "Node 'n': the job to stop u ended with the result 'strange'",
+                ExitStatus::Failed,
+            ),
+        ] {
+            let error = Error::Job {
+                operation: Operation::Stop,
+                node: "n".to_owned(),
+                unit: "u".to_owned(),
+                result: result.to_owned(),
+            };
+            assert_eq!(error.to_string(), sentence);
+            assert_eq!(error.status(), status);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! `hirtectl list-units`: the loaded units of one node or of all that are online.
+
+use zbus::{ObjectPath, message::Body};
+
+use super::{
+    client::{Call, Client, Refusal, decode},
+    error::{Error, Subject},
+    exit_status::ExitStatus,
+    glob,
+    output::{Cell, Column, Look, Output},
+};
+use crate::bus::error_name;
+
+/// A unit as systemd lists it (`ListUnits` in org.freedesktop.systemd1(5)): name, description, load
+/// state, active state, sub state, followed unit, object, and the job's id, type and object.
+type ListedUnit<'b> = (
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    ObjectPath<'b>,
+    u32,
+    &'b str,
+    ObjectPath<'b>,
+);
+
+/// The same behind the name of its node.
+type FleetUnit<'b> = (
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    ObjectPath<'b>,
+    u32,
+    &'b str,
+    ObjectPath<'b>,
+);
+
+/// A row of the list.
+#[derive(Debug)]
+struct Unit<'b> {
+    node: &'b str,
+    name: &'b str,
+    active: &'b str,
+    sub: &'b str,
+}
+
+const LOOK: Look = Look {
+    separator: "|",
+    rule: Some('='),
+};
+/// The widths make a rule of 100 characters, as people know the list.
+const FLEET_COLUMNS: [Column; 4] = [
+    Column::left("NODE").at_least(20),
+    Column::left("ID").at_least(59),
+    ACTIVE,
+    SUB,
+];
+const NODE_COLUMNS: [Column; 3] = [Column::left("ID").at_least(80), ACTIVE, SUB];
+const ACTIVE: Column = Column::left("ACTIVE").at_least(9).right();
+const SUB: Column = Column::left("SUB").at_least(9).right();
+
+/// Prints the units of `node`, or of the fleet, whose names match the pattern `filter`.
+pub(super) async fn run(
+    client: &mut Client,
+    output: &mut Output,
+    node: Option<&str>,
+    filter: Option<&str>,
+) -> Result<ExitStatus, Error> {
+    match node {
+        Some(node) => {
+            let path = client.node(node).await?;
+            let list = Call::node(&path, "ListUnits", &());
+            let body = client.call(list, Subject::Node(node)).await?;
+            print(output, &NODE_COLUMNS, units_of_node(node, &body)?, filter);
+            Ok(ExitStatus::Done)
+        }
+        None => match client.ask(Call::manager("ListUnitsDetailed", &())).await? {
+            Ok(body) => of_fleet(output, &body, filter),
+            Err(refusal) if refusal.name == error_name::LIMITS_EXCEEDED => {
+                node_by_node(client, output, filter).await
+            }
+            Err(refusal) => Err(Error::from_refusal(refusal, Subject::Fleet)),
+        },
+    }
+}
+
+/// Prints the answer of `ListUnitsDetailed`.
+fn of_fleet(output: &mut Output, body: &Body, filter: Option<&str>) -> Result<ExitStatus, Error> {
+    let (units, failures): (Vec<FleetUnit<'_>>, Vec<(&str, &str, &str)>) =
+        decode("ListUnitsDetailed", body)?;
+    let units = units
+        .into_iter()
+        .map(|(node, name, _, _, active, sub, ..)| Unit {
+            node,
+            name,
+            active,
+            sub,
+        })
+        .collect();
+    print(output, &FLEET_COLUMNS, units, filter);
+    let failures: Vec<Error> = failures
+        .into_iter()
+        .map(|(node, name, message)| {
+            let refusal = Refusal {
+                name: name.to_owned(),
+                message: message.to_owned(),
+                from_bus: false,
+            };
+            Error::from_refusal(refusal, Subject::Node(node))
+        })
+        .collect();
+    Ok(output.complain_of_each(&failures))
+}
+
+/// Prints the list of a fleet that does not fit into one message. The nodes are asked one after
+/// the other, because the answers of several could again be more than the manager may queue.
+async fn node_by_node(
+    client: &mut Client,
+    output: &mut Output,
+    filter: Option<&str>,
+) -> Result<ExitStatus, Error> {
+    let nodes = client
+        .call(Call::manager("ListNodes", &()), Subject::Fleet)
+        .await?;
+    let nodes: Vec<(&str, ObjectPath<'_>, &str)> = decode("ListNodes", &nodes)?;
+    let mut lists = Vec::new();
+    let mut failures = Vec::new();
+    for (node, path, _) in nodes.iter().filter(|(_, _, state)| *state == "online") {
+        match client.ask(Call::node(path, "ListUnits", &())).await? {
+            Ok(body) => lists.push((*node, body)),
+            Err(refusal) => failures.push(Error::from_refusal(refusal, Subject::Node(node))),
+        }
+    }
+    let mut units = Vec::new();
+    for (node, body) in &lists {
+        match units_of_node(node, body) {
+            Ok(listed) => units.extend(listed),
+            Err(error) => failures.push(error),
+        }
+    }
+    print(output, &FLEET_COLUMNS, units, filter);
+    Ok(output.complain_of_each(&failures))
+}
+
+fn units_of_node<'b>(node: &'b str, body: &'b Body) -> Result<Vec<Unit<'b>>, Error> {
+    let units: Vec<ListedUnit<'_>> = decode("ListUnits", body)?;
+    let units = units.into_iter();
+    Ok(units
+        .map(|(name, _, _, active, sub, ..)| Unit {
+            node,
+            name,
+            active,
+            sub,
+        })
+        .collect())
+}
+
+/// Prints the rows: the nodes in the given order, each one's units by name (systemd lists them in
+/// the order of a hash table).
+fn print(output: &mut Output, columns: &[Column], mut units: Vec<Unit<'_>>, filter: Option<&str>) {
+    units.retain(|unit| filter.is_none_or(|pattern| glob::matches(pattern, unit.name)));
+    for node in units.chunk_by_mut(|unit, next| unit.node == next.node) {
+        node.sort_unstable_by_key(|unit| unit.name);
+    }
+    let mut cells = Vec::with_capacity(units.len() * columns.len());
+    for unit in &units {
+        let row = [
+            unit.node.into(),
+            unit.name.into(),
+            Cell::state(unit.active),
+            unit.sub.into(),
+        ];
+        cells.extend_from_slice(&row[row.len() - columns.len()..]);
+    }
+    output.table(LOOK, columns, &cells);
+}

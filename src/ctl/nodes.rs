@@ -1,0 +1,172 @@
+//! What the manager tells about nodes, for `list-nodes` and `status`.
+
+use std::{collections::HashMap, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
+use zbus::{ObjectPath, Variant, message::Body};
+
+use super::{
+    client::{Answer, Call, Client, decode},
+    error::{Error, Subject},
+};
+
+/// A node and its properties.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub name: String,
+    /// `online` or `offline`.
+    pub status: String,
+    /// The address it is connected from; empty when it is offline.
+    pub peer_ip: String,
+    pub last_seen: LastSeen,
+}
+
+/// When a node was last heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastSeen {
+    /// Not since the manager started.
+    Never,
+    /// This long ago.
+    Ago(Duration),
+}
+
+/// The nodes of the fleet in the order of the configuration, and why there is nothing to tell about
+/// some of them.
+pub(super) async fn of_fleet(client: &mut Client) -> Result<(Vec<Node>, Vec<Error>), Error> {
+    let body = client
+        .call(Call::manager("ListNodes", &()), Subject::Fleet)
+        .await?;
+    let listed: Vec<(&str, ObjectPath<'_>, &str)> = decode("ListNodes", &body)?;
+    let mut nodes = Vec::new();
+    nodes.resize_with(listed.len(), || None);
+    let calls = listed
+        .iter()
+        .map(|(_, path, _)| Call::node_properties(path));
+    let answered = |index: usize, answer| {
+        nodes[index] = Some(node_of(listed[index].0, answer));
+    };
+    client.ask_each(calls, answered).await?;
+    let (mut told, mut failures) = (Vec::new(), Vec::new());
+    for node in nodes.into_iter().flatten() {
+        match node {
+            Ok(node) => told.push(node),
+            Err(error) => failures.push(error),
+        }
+    }
+    Ok((told, failures))
+}
+
+/// The node called `name`.
+pub(super) async fn one(client: &mut Client, name: &str) -> Result<Node, Error> {
+    let path = client.node(name).await?;
+    let answer = client.ask(Call::node_properties(&path)).await?;
+    node_of(name, answer)
+}
+
+fn node_of(name: &str, answer: Answer) -> Result<Node, Error> {
+    let body = answer.map_err(|refusal| Error::from_refusal(refusal, Subject::Node(name)))?;
+    let properties = properties("GetAll", &body)?;
+    let times = (
+        property::<u64>(&properties, "LastSeenTimestamp")?,
+        property::<u64>(&properties, "LastSeenTimestampMonotonic")?,
+    );
+    let now = clock_gettime(ClockId::Monotonic);
+    Ok(Node {
+        name: name.to_owned(),
+        status: property::<&str>(&properties, "Status")?.to_owned(),
+        peer_ip: property::<&str>(&properties, "PeerIp")?.to_owned(),
+        last_seen: LastSeen::read(times, Duration::try_from(now).unwrap_or_default()),
+    })
+}
+
+/// Reads the answer of `GetAll` or `GetUnitProperties`.
+pub(super) fn properties<'b>(
+    method: &'static str,
+    body: &'b Body,
+) -> Result<HashMap<&'b str, Variant<'b>>, Error> {
+    decode(method, body)
+}
+
+/// One of several properties.
+pub(super) fn property<'v, T>(
+    properties: &'v HashMap<&str, Variant<'_>>,
+    name: &'static str,
+) -> Result<T, Error>
+where
+    T: TryFrom<&'v Variant<'v>>,
+{
+    properties
+        .get(name)
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| Error::Malformed {
+            member: name,
+            reason: "the property is missing or has another type".to_owned(),
+        })
+}
+
+impl LastSeen {
+    /// From the two properties of a node (Unix seconds and µs of the monotonic clock, 0 for
+    /// never) and the monotonic clock: the manager runs on this computer, so its clock is ours.
+    fn read((realtime_s, monotonic_us): (u64, u64), now: Duration) -> Self {
+        if realtime_s == 0 && monotonic_us == 0 {
+            return Self::Never;
+        }
+        Self::Ago(now.saturating_sub(Duration::from_micros(monotonic_us)))
+    }
+}
+
+impl std::fmt::Display for LastSeen {
+    /// `never`, `now` within the first second, then one number in the largest fitting unit, so
+    /// that scripts always find two words.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const MINUTE: u64 = 60;
+        const HOUR: u64 = 60 * MINUTE;
+        const DAY: u64 = 24 * HOUR;
+        let seconds = match self {
+            Self::Never => return f.write_str("never"),
+            Self::Ago(age) => age.as_secs(),
+        };
+        match seconds {
+            0 => f.write_str("now"),
+            1..MINUTE => write!(f, "{seconds}s ago"),
+            MINUTE..HOUR => write!(f, "{}min ago", seconds / MINUTE),
+            HOUR..DAY => write!(f, "{}h ago", seconds / HOUR),
+            DAY.. => write!(f, "{}d ago", seconds / DAY),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_one_number_and_one_unit() {
+        for (seconds, text) in [
+            (0, "now"),
+            (1, "1s ago"),
+            (59, "59s ago"),
+            (60, "1min ago"),
+            (3599, "59min ago"),
+            (3600, "1h ago"),
+            (86_399, "23h ago"),
+            (86_400, "1d ago"),
+            (86_400 * 400, "400d ago"),
+        ] {
+            assert_eq!(
+                LastSeen::Ago(Duration::from_secs(seconds)).to_string(),
+                text
+            );
+        }
+    }
+
+    #[test]
+    fn age_is_judged_on_the_monotonic_clock() {
+        let now = Duration::from_secs(10);
+        assert_eq!(LastSeen::read((0, 0), now), LastSeen::Never);
+        let ago = LastSeen::Ago(Duration::from_secs(2));
+        assert_eq!(LastSeen::read((1_700_000_000, 8_000_000), now), ago);
+        let ahead = LastSeen::Ago(Duration::ZERO);
+        assert_eq!(LastSeen::read((1_700_000_000, 11_000_000), now), ahead);
+    }
+}
