@@ -13,6 +13,9 @@ use super::world::{Happening, World};
 /// Units that every node's systemd knows.
 pub const UNITS: [&str; 4] = ["a.service", "b.service", "c.service", "d.socket"];
 
+/// Slower than every deadline, and over before a fleet must have come to rest.
+const SLOWEST_SYSTEMD: Duration = Duration::from_secs(25);
+
 /// Something that goes wrong, at one place, for some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -201,7 +204,7 @@ impl World {
                 self.systemd_away(node);
                 self.after(time, Happening::SystemdBack(node));
             }
-            Fault::SlowSystemd(node) => self.nodes[node].answers_after = time,
+            Fault::SlowSystemd(node) => self.nodes[node].answers_after = time.min(SLOWEST_SYSTEMD),
             Fault::LateAnswers(node) => self.nodes[node].late_by = time,
             Fault::ManagerCrash => {
                 self.manager_ends();

@@ -196,9 +196,7 @@ impl Checker {
                 return node;
             }
             Event::PeerMessage { peer, message } => {
-                let Some(peer) = self.peers.get_mut(peer) else {
-                    return None;
-                };
+                let peer = self.peers.get_mut(peer)?;
                 peer.heard_at = now;
                 if let FromPeer::Return { reply_serial, .. }
                 | FromPeer::Error { reply_serial, .. } = message

@@ -44,6 +44,10 @@ pub struct NodeHost {
     pub systemd_arrival: Instant,
     /// How late the agent's answers leave it, those to `Ping` excepted.
     pub late_by: Duration,
+    /// The manager's numbers of its calls on the present connection that have no answer.
+    pub calls: BTreeSet<u32>,
+    /// Jobs whose end the agent has reported on the present connection.
+    pub jobs_done: BTreeSet<u32>,
     /// The manager's numbers of its `Ping`s on the present connection.
     pub pings: BTreeSet<u32>,
     /// How long systemd takes to answer.
@@ -85,8 +89,32 @@ impl NodeHost {
             systemd_connection: None,
             systemd_arrival: Instant::default(),
             late_by: Duration::ZERO,
+            calls: BTreeSet::new(),
+            jobs_done: BTreeSet::new(),
             pings: BTreeSet::new(),
             answers_after: Duration::ZERO,
+        }
+    }
+}
+
+impl NodeHost {
+    /// The agent answers each call once, and ends each job once.
+    fn judge(&mut self, action: &agent::Action) -> Result<(), String> {
+        let agent::Action::SendToManager(Outgoing { content, .. }) = action else {
+            return Ok(());
+        };
+        let is_right = match content {
+            Content::Return { to, .. } | Content::Error { to, .. } => self.calls.remove(to),
+            Content::Signal { member, body, .. } if member == "JobDone" => {
+                let (id, _): (u32, String) = body.parse().unwrap();
+                self.jobs_done.insert(id)
+            }
+            _ => true,
+        };
+        if is_right {
+            Ok(())
+        } else {
+            Err(format!("{} sends once more {content:?}", self.name))
         }
     }
 }
@@ -136,10 +164,22 @@ impl World {
             return;
         };
         self.events += 1;
+        if let agent::Event::Manager {
+            event: FromManager::Call(call),
+            ..
+        } = &event
+        {
+            host.calls.insert(call.serial);
+        }
         let now = reading(self.now, host.slept);
         let mut actions = Vec::new();
         agent.handle(now, event.clone(), &mut actions);
         host.turns.push((now, event, actions.clone()));
+        for action in &actions {
+            if let Err(violation) = self.nodes[node].judge(action) {
+                self.violation.get_or_insert(violation);
+            }
+        }
         for action in actions {
             self.agent_acts(node, action);
         }
@@ -158,6 +198,8 @@ impl World {
                 self.connections.get_mut(&peer).unwrap().far_end.is_open = true;
                 self.nodes[node].connection = Some(peer);
                 self.nodes[node].pings.clear();
+                self.nodes[node].calls.clear();
+                self.nodes[node].jobs_done.clear();
                 self.travel(peer, End::Manager, Item::Open);
             }
             agent::Action::CloseManager => {

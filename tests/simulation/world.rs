@@ -164,7 +164,11 @@ impl World {
         self.expect_idle();
         let verdict = match self.violation.take() {
             Some(violation) => Err(violation),
-            None => self.checker.at_rest().and_then(|()| self.replay_all()),
+            None => self
+                .checker
+                .at_rest()
+                .and_then(|()| self.agents_at_rest())
+                .and_then(|()| self.replay_all()),
         };
         verdict.map_err(|violation| format!("{violation}\n{}", self.last_turns()))?;
         Ok(Stats {
@@ -238,6 +242,13 @@ impl World {
                 self.after(Duration::from_secs(1), Happening::JobStep(node, number));
                 self.after(Duration::from_secs(2), Happening::JobStep(node, number));
             }
+        }
+    }
+
+    fn agents_at_rest(&self) -> Result<(), String> {
+        match self.nodes.iter().find(|node| !node.calls.is_empty()) {
+            Some(node) => Err(format!("{} has not answered {:?}", node.name, node.calls)),
+            None => Ok(()),
         }
     }
 
