@@ -1,8 +1,18 @@
 //! `hirte-agent`: controls the systemd of its machine for a hirte manager.
 #![forbid(unsafe_code)]
 
-use std::{env, process::ExitCode};
+use std::{env, path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
-    hirte::agent::main(env::args_os().skip(1))
+    let mut args = env::args_os();
+    let program = args.next().unwrap_or_default();
+    if Path::new(&program)
+        .file_name()
+        .is_some_and(|name| name == "hirte-proxy")
+    {
+        // The link in libexec must never run a second agent by mistake.
+        eprintln!("hirte-proxy: this version has no dependencies across nodes");
+        return ExitCode::FAILURE;
+    }
+    hirte::agent::main(args)
 }

@@ -1,0 +1,74 @@
+//! The executables by themselves: versions, help, wrong usage, the link to the agent.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+
+const PROGRAMS: [&str; 3] = [
+    env!("CARGO_BIN_EXE_hirte"),
+    env!("CARGO_BIN_EXE_hirte-agent"),
+    env!("CARGO_BIN_EXE_hirtectl"),
+];
+
+fn run(program: &str, argument: &str) -> (Option<i32>, String, String) {
+    let output = Command::new(program).arg(argument).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn each_tells_its_version_and_its_options() {
+    for program in PROGRAMS {
+        let version = format!("{}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            run(program, "--version"),
+            (Some(0), version, String::new()),
+            "{program}"
+        );
+        for option in ["--help", "-h"] {
+            let (status, help, errors) = run(program, option);
+            assert_eq!(
+                (status, errors.as_str()),
+                (Some(0), ""),
+                "{program} {option}"
+            );
+            assert!(
+                help.contains("Usage: ") && help.contains("--version"),
+                "{help}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_option_is_an_error() {
+    for program in PROGRAMS {
+        let (status, output, errors) = run(program, "--fly");
+        assert!(
+            status.is_some_and(|status| status != 0),
+            "{program}: {status:?}"
+        );
+        assert_eq!(output, "", "{program}");
+        assert!(errors.contains("--fly"), "{program}: {errors}");
+    }
+}
+
+#[test]
+fn the_link_in_libexec_is_no_second_agent() {
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let link = folder.join("hirte-proxy");
+    symlink(PROGRAMS[1], &link).unwrap();
+    let (status, _, errors) = run(link.to_str().unwrap(), "create");
+    assert_eq!(status, Some(1));
+    assert!(errors.starts_with("hirte-proxy: "), "{errors}");
+    fs::remove_dir_all(&folder).unwrap();
+}
