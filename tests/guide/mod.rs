@@ -70,7 +70,13 @@ const HTTPD: &str = "[Unit]\nDescription=The web server of the guide\n\
 /// The first guide, from configuration to a web server that runs on the other computer. Returns
 /// laptop and rpi4.
 pub fn first(lab: &Lab, walk: &Walk) -> [Node; 2] {
+    first_with(lab, walk, |_| {})
+}
+
+/// The first guide on nodes that `prepare` has changed after they booted.
+pub fn first_with(lab: &Lab, walk: &Walk, prepare: impl Fn(&Node)) -> [Node; 2] {
     let nodes = lab.boot(&FIRST_NODES);
+    nodes.iter().for_each(prepare);
     let [laptop, rpi4] = &nodes;
     rpi4.unit("httpd.service", HTTPD);
 
