@@ -64,6 +64,21 @@ impl Connection<UnixStream> {
         bus
     }
 
+    /// The property `Status` of a node, or why the manager does not tell.
+    pub fn node_status(&mut self, node: &str) -> Result<String, Refusal> {
+        let arguments = Body::of(&(names::NODE_INTERFACE, "Status"));
+        let call = Message::call(
+            &names::node_path(node),
+            names::PROPERTIES_INTERFACE,
+            "Get",
+            arguments,
+        );
+        let answer = self.call(call.to(names::MANAGER_BUS_NAME))?;
+        let (signature, mut value) = answer.reader().variant().unwrap();
+        assert_eq!(signature, "s");
+        Ok(value.str().unwrap().to_owned())
+    }
+
     /// Gets all signals that the bus delivers to a rule.
     pub fn watch(&mut self, rule: &str) {
         self.call(bus_call("AddMatch", Body::of(&(rule,)))).unwrap();
