@@ -40,6 +40,8 @@ const ALLOWANCE: Duration = Duration::from_secs(2);
 const PROMPT: Duration = Duration::from_millis(500);
 /// For what has no promised time: systemd starts a service, a node boots.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// `HeartbeatInterval=` of an agent where nothing is configured.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 /// systemd starts our services again after this time (`RestartSec=`).
 const RESTART: Duration = Duration::from_millis(500);
 /// `WatchdogSec=` of our services.
@@ -295,7 +297,11 @@ fn a_killed_agent_ends_its_jobs_and_is_back() {
     println!("JobRemoved {:.2?} after kill -9", killed.elapsed());
     assert!(killed.elapsed() < Duration::from_secs(2));
     fleet.wait("rpi4", "online", PATIENCE);
-    report("kill -9, the agent is back", killed.elapsed(), RESTART + BACK);
+    report(
+        "kill -9, the agent is back",
+        killed.elapsed(),
+        RESTART + BACK,
+    );
     // The job of systemd goes on; another request for it is merged with it and ends with it.
     let merged = fleet.start("rpi4", "gated.service");
     open_gate(&fleet.rpi4, "0");
@@ -348,10 +354,19 @@ fn packets_lost_in_one_direction_are_a_partition_too() {
         return;
     }
     let mut fleet = Fleet::boot("oneway", "");
-    for (from, to) in [("laptop", "rpi4"), ("rpi4", "laptop")] {
+    // Where only the manager's packets are lost it hears one more heartbeat; those after it wait in
+    // the agent's kernel for the first one to be acknowledged.
+    for (from, to, promised) in [
+        ("laptop", "rpi4", OFFLINE + HEARTBEAT),
+        ("rpi4", "laptop", OFFLINE),
+    ] {
         fleet.lab.cut_one_way(fleet.node(from), fleet.node(to));
         let offline = fleet.wait("rpi4", "offline", PATIENCE);
-        report(&format!("no packet from {from}, offline"), offline, OFFLINE);
+        report(
+            &format!("no packet from {from}, offline"),
+            offline,
+            promised,
+        );
         fleet.lab.heal(&fleet.laptop, &fleet.rpi4);
         let back = fleet.wait("rpi4", "online", PATIENCE);
         report(&format!("no packet from {from}, back"), back, HEALED);
@@ -377,9 +392,14 @@ fn jobs_go_on_while_systemd_executes_itself_again() {
         on.run(&["systemctl", "reset-failed", "gated.service"]);
         let job = fleet.start_gated(node);
         on.systemctl(&["daemon-reexec"]);
-        let (answer, took) = fleet.ask(node);
+        let took = within(PATIENCE, "the agent has systemd again", || {
+            let (answer, _) = fleet.ask(node);
+            // Until then an answer comes at once, and names the reason.
+            answer
+                .inspect_err(|refusal| assert!(refusal.text.contains("systemd"), "{refusal:?}"))
+                .is_ok()
+        });
         println!("{node}: first answer after daemon-reexec: {took:.2?}");
-        answer.unwrap();
         let early = fleet.client.find(Duration::ZERO, |message| {
             message.member == "JobRemoved" && message.body.reader().u32() == Ok(job)
         });
@@ -392,7 +412,9 @@ fn jobs_go_on_while_systemd_executes_itself_again() {
 
     // Nobody was there to see how this one ended: the agent finds out.
     fleet.rpi4.run(&["rm", "-f", "/run/gate"]);
-    fleet.rpi4.run(&["systemctl", "reset-failed", "gated.service"]);
+    fleet
+        .rpi4
+        .run(&["systemctl", "reset-failed", "gated.service"]);
     let job = fleet.start_gated("rpi4");
     fleet.rpi4.freeze("hirte-agent.service");
     fleet.rpi4.systemctl(&["daemon-reexec"]);
@@ -519,11 +541,144 @@ fn the_watchdog_ends_a_manager_that_is_stuck() {
     }
     println!("all are back {:.2?} after SIGSTOP", stuck.elapsed());
     fleet.assert_works("rpi4");
-    let result = fleet.laptop.systemctl(&[
-        "show",
-        "--property=NRestarts",
-        "--value",
-        "hirte.service",
-    ]);
+    let result =
+        fleet
+            .laptop
+            .systemctl(&["show", "--property=NRestarts", "--value", "hirte.service"]);
     assert_eq!(result, "1");
+}
+
+#[test]
+fn journals_tell_what_has_happened() {
+    if !lab::require() {
+        return;
+    }
+    let mut fleet = Fleet::boot("journal", "");
+    // It takes effect without a restart.
+    let debug = "[hirte]\nLogLevel=DEBUG\n";
+    fleet
+        .laptop
+        .write("/etc/hirte/hirte.conf.d/debug.conf", debug);
+    fleet.laptop.systemctl(&["reload", "hirte.service"]);
+    let reloaded = "Reloaded the configuration";
+    fleet
+        .laptop
+        .wait_journal("hirte.service", reloaded, PATIENCE);
+    // The caller is a process of the node, whose id the log tells.
+    let start = "echo $$; exec busctl call org.containers.hirte /org/containers/hirte/node/rpi4 \
+        org.containers.hirte.Node StartUnit ss gated.service replace >/dev/null";
+    let pid = fleet.laptop.ok(&["sh", "-euc", start]);
+    let line = "StartUnit gated.service on 'rpi4', mode replace, asked by :1.";
+    fleet.laptop.wait_journal("hirte.service", line, PATIENCE);
+    let manager = entries(&fleet.laptop, "hirte.service");
+    let asked = manager.iter().find(|entry| entry.message.contains(line));
+    let asked = &asked.unwrap().message;
+    assert!(asked.starts_with("Job "), "{asked}");
+    assert!(
+        asked.ends_with(&format!("(uid 0, pid {pid})")),
+        "{asked}, not {pid}"
+    );
+    open_gate(&fleet.rpi4, "0");
+    fleet
+        .rpi4
+        .wait_journal("hirte-agent.service", "Sending JobDone", PATIENCE);
+
+    fleet.laptop.systemctl(&["stop", "hirte.service"]);
+    let lost = "Disconnected from manager";
+    fleet
+        .rpi4
+        .wait_journal("hirte-agent.service", lost, PATIENCE);
+    let again = "Trying to connect to manager (try ";
+    fleet
+        .rpi4
+        .wait_journal("hirte-agent.service", again, PATIENCE);
+    fleet.laptop.systemctl(&["start", "hirte.service"]);
+    fleet.wait("rpi4", "online", PATIENCE);
+    fleet.rpi4.systemctl(&["stop", "hirte-agent.service"]);
+    fleet.wait("rpi4", "offline", PATIENCE);
+    // Nobody may be called so: the agent tries for ever, and both sides say why.
+    let wrong = "[hirte-agent]\nNodeName=stranger\nManagerHost=192.168.42.10\nManagerPort=2020\n";
+    fleet.rpi4.write("/etc/hirte/agent.conf", wrong);
+    fleet.rpi4.systemctl(&["start", "hirte-agent.service"]);
+    let refused = "Registering as 'stranger' failed: Unexpected node name";
+    fleet
+        .rpi4
+        .wait_journal("hirte-agent.service", refused, PATIENCE);
+
+    let manager = entries(&fleet.laptop, "hirte.service");
+    for (priority, start) in [
+        (INFO, "Starting hirte "),
+        (INFO, "Waiting for connection requests on port 2020..."),
+        (INFO, "Registered managed node from fd "),
+        (INFO, "Agent 'rpi4' connected from 192.168.42.15"),
+        (INFO, "Agent 'laptop' connected from 127.0.0.1"),
+        (INFO, "Node 'rpi4' disconnected"),
+        (DEBUG, "Connection from 192.168.42.15 on fd "),
+        (WARNING, "Registration of a node as 'stranger' refused: "),
+    ] {
+        assert_entry(&manager, priority, start);
+    }
+    let agent = entries(&fleet.rpi4, "hirte-agent.service");
+    for (priority, start) in [
+        (INFO, "Starting hirte-agent "),
+        (INFO, "Connecting to manager on "),
+        (INFO, "Connected to manager as 'rpi4'"),
+        (
+            INFO,
+            "Request to StartUnit unit: gated.service - Action: replace",
+        ),
+        (INFO, "Sending JobDone 1, result: done"),
+        (WARNING, "Disconnected from manager: "),
+        (ERROR, "Registering as 'stranger' failed: "),
+    ] {
+        assert_entry(&agent, priority, start);
+    }
+}
+
+const ERROR: &str = "3";
+const WARNING: &str = "4";
+const INFO: &str = "6";
+const DEBUG: &str = "7";
+
+/// What a daemon wrote to the journal by itself.
+#[derive(Debug)]
+struct Entry {
+    priority: String,
+    message: String,
+}
+
+fn entries(node: &Node, unit: &str) -> Vec<Entry> {
+    // Not what systemd says about the unit.
+    let matches = format!("_SYSTEMD_UNIT={unit}");
+    let journal = node.ok(&["journalctl", "--boot", "--output=json", &matches]);
+    let text = |entry: &serde_json::Value, key: &str| {
+        let value = entry[key].as_str();
+        value
+            .unwrap_or_else(|| panic!("no {key} in {entry}"))
+            .to_owned()
+    };
+    journal
+        .lines()
+        .map(|line| {
+            let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(text(&entry, "_TRANSPORT"), "journal", "{entry}");
+            assert_eq!(
+                text(&entry, "SYSLOG_IDENTIFIER"),
+                unit.trim_end_matches(".service")
+            );
+            Entry {
+                priority: text(&entry, "PRIORITY"),
+                message: text(&entry, "MESSAGE"),
+            }
+        })
+        .collect()
+}
+
+fn assert_entry(entries: &[Entry], priority: &str, start: &str) {
+    assert!(
+        entries
+            .iter()
+            .any(|entry| entry.priority == priority && entry.message.starts_with(start)),
+        "no {start:?} with priority {priority} in {entries:#?}"
+    );
 }

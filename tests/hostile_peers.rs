@@ -755,19 +755,3 @@ fn a_node_that_reads_and_never_answers_gets_a_bounded_number_of_calls() {
     }
     manager.assert_well();
 }
-
-#[test]
-fn a_second_manager_on_the_bus_ends_and_the_first_stays() {
-    let mut manager = Manager::start();
-    let agent = manager.agent("rpi4");
-    let (status, log) = manager.run_rival();
-    assert_eq!(status.code(), Some(1), "{log}");
-    assert!(
-        log.contains("Failed to acquire the bus name org.containers.hirte"),
-        "{log}"
-    );
-    assert_eq!(manager.status("rpi4"), "online");
-    drop(agent);
-    manager.assert_well();
-    assert_eq!(manager.end().code(), Some(0));
-}
