@@ -1,4 +1,34 @@
 //! Deterministic control of systemd services across several computers.
+//!
+//! The manager [`hirte`](manager) runs on one node, an [agent] on each, beside its systemd;
+//! [`hirtectl`](ctl) is the administrator's tool. A program or a person that knows the desired
+//! state drives the manager through its D-Bus API.
+//!
+//! # How an event travels
+//!
+//! ```text
+//! socket -> wire::Link -> wire::Inbox -> manager|agent::run -> state.handle(now, event, actions)
+//! socket <- wire::Link <-      flush at the end of a turn    <- actions, carried out in order
+//! ```
+//!
+//! The state decides everything and touches nothing: the same events with the same readings of the
+//! clocks give the same actions. The edges touch the world and decide nothing.
+//!
+//! # The modules, from the bottom up
+//!
+//! - [`limits`]: every bound, with its reason
+//! - [`core`]: readings of the clocks and lines of the log, as the pure states see them
+//! - [`bus`]: D-Bus as data: names, marshalling, messages, errors, descriptions of interfaces
+//! - [`reactor`]: sockets and times on one thread, below smol's executor
+//! - [`wire`]: connections that speak D-Bus, with their bounds, and the inbox
+//! - [`config`], [`logging`], [`cmdline`]: what a daemon is told, and what it tells
+//! - [`daemon`]: what both loops share: alarm, signals, service manager, recorded runs
+//! - [`manager`]: `state` (pure), `api` (clients), `peers` (agents), `run` (the loop)
+//! - [`agent`]: `state` (pure), `systemd`, `peer` (the manager), `run` (the loop)
+//! - [`ctl`]: `hirtectl`, a file for each command
+//!
+//! Dependencies point upwards in this list only; a `state` uses nothing but `bus`, `core` and
+//! `limits`.
 
 #![forbid(unsafe_code)]
 

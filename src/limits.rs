@@ -18,6 +18,9 @@ pub const REQUEST: Duration = Duration::from_secs(20);
 
 /// First wait before another attempt at a connection that failed; it doubles with each.
 pub const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// One attempt of the manager to reach the bus and take its name there: a bus that is slow to
+/// start its other clients answers well before.
+pub const BUS_ATTACH: Duration = REQUEST;
 /// Longest wait before another attempt at the bus.
 pub const BUS_RETRY_LAST: Duration = Duration::from_secs(2);
 /// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
@@ -146,9 +149,6 @@ pub const MAX_UNITS: usize = 131_072;
 pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
 /// Units that changed while systemd could not be watched and get a line in the log each.
 pub const MAX_RESYNC_LINES: usize = 20;
-/// Events that a daemon handles before it writes what they caused, so that a busy inbox does not
-/// hold back answers.
-pub const MAX_EVENTS_PER_TURN: usize = WINDOW;
 /// Callers whose uid and pid are remembered; the least recently used one goes.
 pub const MAX_CALLERS: usize = 256;
 /// Log lines that wait for their caller's uid and pid.

@@ -16,7 +16,6 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 const DIRECT: [&str; 13] = [
     "argh",
     "async-io",
-    "async-signal",
     "env_logger",
     "listenfd",
     "log",
@@ -24,6 +23,7 @@ const DIRECT: [&str; 13] = [
     "sd-notify",
     "serde",
     "serde_json",
+    "signal-hook",
     "smol",
     "socket2",
     "zbus",

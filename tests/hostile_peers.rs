@@ -152,7 +152,8 @@ fn above_the_limit_the_oldest_unregistered_connection_goes() {
     for stream in &idle[..6] {
         wait_end(stream, SOON);
     }
-    assert_eq!(manager.descriptors(), most);
+    // The end of a connection is seen here a moment before its descriptor is closed there.
+    within(SOON, "as many as before", || manager.descriptors() == most);
     let agent = manager.agent("rpi4");
     assert_eq!(manager.status("rpi4"), "online");
     // Its connection has sent another one away; the others stay until their time is over.

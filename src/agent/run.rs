@@ -204,7 +204,7 @@ impl Daemon {
             }
             let input = self.inbox.next().await;
             self.take(input, &mut actions);
-            for _ in 1..limits::MAX_EVENTS_PER_TURN {
+            for _ in 1..limits::EVENTS_PER_TURN {
                 let Some(input) = self.inbox.try_next() else {
                     break;
                 };

@@ -193,7 +193,7 @@ impl ApiBus {
 }
 
 /// Connects to the bus that the environment names, or to the system bus.
-pub(super) async fn connect() -> io::Result<Stream> {
+pub(super) fn connect() -> io::Result<Stream> {
     let address = address::system_bus();
     let endpoints =
         address::parse(&address).map_err(|error| io::Error::other(error.to_string()))?;

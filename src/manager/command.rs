@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cmdline::{self, Stop, ValueOptions},
-    config::{ConfigError, Loaded, ManagerConfig, ManagerOptions, Roots, load_manager},
+    config::{ConfigError, Loaded, ManagerConfig, ManagerOptions, Notice, Roots, load_manager},
     daemon, logging,
     wire::tcp::{self, KeepAlive},
 };
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
         config.log.target,
         config.log.quiet,
     );
-    notices.iter().for_each(|notice| log::warn!("{notice}"));
+    log_notices(&notices);
     log::info!("Starting hirte {}", env!("CARGO_PKG_VERSION"));
     start(config, options)
 }
@@ -81,6 +81,12 @@ fn load(options: &Options) -> Result<Loaded<ManagerConfig>, ConfigError> {
         &given,
         |name| env::var(name).ok(),
     )
+}
+
+fn log_notices(notices: &[Notice]) {
+    for notice in notices {
+        log::warn!("{notice}");
+    }
 }
 
 fn start(config: ManagerConfig, options: Options) -> ExitCode {
@@ -125,7 +131,7 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
 fn reload(options: &Options, running: &ManagerConfig) {
     match load(options) {
         Ok(Loaded { config, notices }) => {
-            notices.iter().for_each(|notice| log::warn!("{notice}"));
+            log_notices(&notices);
             logging::set_level(config.log.level);
             logging::set_target(config.log.target);
             logging::set_quiet(config.log.quiet);

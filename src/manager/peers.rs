@@ -60,14 +60,12 @@ fn decode_call(message: &Message) -> FromPeer {
             format!("Unknown object '{}'.", message.path),
         );
     }
-    match message.body.parse() {
-        Ok((name,)) => FromPeer::Register { serial, name },
-        Err(_) => {
-            let types = &message.body.signature;
-            let text = format!("Invalid arguments '{types}' to call Register(), expecting 's'.");
-            refuse(error_name::INVALID_ARGS, text)
-        }
+    if let Ok((name,)) = message.body.parse() {
+        return FromPeer::Register { serial, name };
     }
+    let types = &message.body.signature;
+    let text = format!("Invalid arguments '{types}' to call Register(), expecting 's'.");
+    refuse(error_name::INVALID_ARGS, text)
 }
 
 /// The message that carries `content` to an agent, as our message number `serial`.

@@ -104,6 +104,9 @@ impl Loop {
         executor.spawn(accepting).detach();
         signals(&executor, &inbox, Incoming::Signal)?;
         let alarm = Alarm::new(&executor, &inbox, || Incoming::Alarm);
+        let mut recorder = Recorder::from_env();
+        // The first line of a recorded run has the settings in place of an event.
+        recorder.record(clock::now(), &settings, &[] as &[Action]);
         Ok(Self {
             inbox,
             state: State::new(settings),
@@ -117,7 +120,7 @@ impl Loop {
             job_ids: JobIds::default(),
             alarm,
             notify: Notify,
-            recorder: Recorder::from_env(),
+            recorder,
             reload: edges.reload,
             exit: None,
             executor,
@@ -216,7 +219,7 @@ impl Loop {
             }
             Action::Emit(signal) => self.bus.send_if_attached(api::signal(&signal)),
             Action::LookUpClient(client) => self.bus.look_up(client),
-            Action::AttachBus => self.connect_bus(),
+            Action::AttachBus => self.inbox.push(Incoming::BusConnected(api_bus::connect())),
             Action::Send {
                 peer,
                 serial,
@@ -239,13 +242,6 @@ impl Loop {
             Action::Log(level, text) => log::log!(level.into(), "{text}"),
             Action::Exit { status } => self.exit = Some(ExitCode::from(status)),
         }
-    }
-
-    fn connect_bus(&self) {
-        let inbox = self.inbox.clone();
-        let connecting =
-            async move { inbox.push(Incoming::BusConnected(api_bus::connect().await)) };
-        self.executor.spawn(connecting).detach();
     }
 
     fn send(&mut self, peer: PeerId, serial: u32, message: ToPeer) {

@@ -30,6 +30,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     core::{Instant, Level, Now},
     limits,
@@ -45,7 +47,7 @@ use self::{
 };
 
 /// What the configuration decides about a manager.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Names of the nodes that may register, in the order of the configuration.
     pub nodes: Vec<String>,
@@ -60,7 +62,7 @@ enum Timer {
     Tick,
     /// The oldest request to an agent must have been answered.
     Request,
-    /// The next attempt to reach the bus.
+    /// The end of an attempt to reach the bus, or the next one.
     AttachBus,
 }
 
@@ -91,8 +93,8 @@ impl Node {
 /// Where we stand with the bus.
 #[derive(Debug, PartialEq, Eq)]
 enum Bus {
-    /// An attempt is under way.
-    Attaching,
+    /// An attempt is under way; it has failed if it takes until then.
+    Attaching(Instant),
     /// We have our name.
     Attached,
     /// The next attempt comes at this time.
@@ -119,6 +121,9 @@ pub struct State {
     bus_congested: bool,
     ready: bool,
     next_tick: Instant,
+    /// Number of nodes that are online, and the one that was last shown.
+    online: usize,
+    shown_online: Option<usize>,
     /// Boot time minus monotonic time: it grows when the machine sleeps.
     slept: Duration,
 }
@@ -153,11 +158,13 @@ impl State {
             jobs: Jobs::default(),
             listings: Listings::default(),
             clients: Clients::default(),
-            bus: Bus::Attaching,
+            bus: Bus::Waiting(Instant::default()),
             bus_attempts: 0,
             bus_congested: false,
             ready: false,
             next_tick: Instant::default(),
+            online: 0,
+            shown_online: None,
             slept: Duration::ZERO,
         }
     }
@@ -209,8 +216,8 @@ impl State {
             Timer::Tick => Some(self.next_tick),
             Timer::Request => self.deadlines.first().map(|deadline| deadline.at),
             Timer::AttachBus => match self.bus {
-                Bus::Waiting(until) => Some(until),
-                Bus::Attaching | Bus::Attached => None,
+                Bus::Waiting(until) | Bus::Attaching(until) => Some(until),
+                Bus::Attached => None,
             },
         }
     }
@@ -226,16 +233,21 @@ impl State {
                 "No nodes are allowed: AllowedNodeNames= is empty",
             );
         }
+        self.attach_bus(now, actions);
+    }
+
+    fn attach_bus(&mut self, now: Now, actions: &mut Vec<Action>) {
+        self.bus = Bus::Attaching(now.monotonic + limits::BUS_ATTACH);
         actions.push(Action::AttachBus);
     }
 
     fn deadline(&mut self, now: Now, actions: &mut Vec<Action>) {
-        if self
-            .timer(Timer::AttachBus)
-            .is_some_and(|at| at <= now.monotonic)
-        {
-            self.bus = Bus::Attaching;
-            actions.push(Action::AttachBus);
+        match self.bus {
+            Bus::Waiting(until) if until <= now.monotonic => self.attach_bus(now, actions),
+            Bus::Attaching(until) if until <= now.monotonic => {
+                self.bus_lost(now, "it did not answer in time", actions);
+            }
+            Bus::Waiting(_) | Bus::Attaching(_) | Bus::Attached => {}
         }
         self.expire_requests(now, actions);
         if self.next_tick <= now.monotonic {
@@ -243,6 +255,7 @@ impl State {
             self.next_tick = now.monotonic + limits::TICK;
             actions.push(Action::Watchdog);
             self.check_peers(now, actions);
+            self.show_status(actions);
         }
     }
 
@@ -313,12 +326,13 @@ impl State {
         }
     }
 
-    fn show_status(&self, actions: &mut Vec<Action>) {
-        let online = self.nodes.iter().filter(|node| node.peer.is_some()).count();
-        actions.push(Action::Status(format!(
-            "{online} of {} nodes online",
-            self.nodes.len()
-        )));
+    /// Shown once a tick, however many nodes come or go.
+    fn show_status(&mut self, actions: &mut Vec<Action>) {
+        if self.shown_online != Some(self.online) {
+            self.shown_online = Some(self.online);
+            let (online, nodes) = (self.online, self.nodes.len());
+            actions.push(Action::Status(format!("{online} of {nodes} nodes online")));
+        }
     }
 
     /// The jobs of a manager that stops end for its clients too.

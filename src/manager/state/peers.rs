@@ -121,6 +121,7 @@ impl State {
         };
         let node = &mut self.nodes[index];
         node.peer = None;
+        self.online -= 1;
         let name = node.name.clone();
         log(
             actions,
@@ -278,6 +279,7 @@ impl State {
         node.peer = Some(id);
         node.last_seen_us = now.realtime_us;
         node.last_seen_monotonic = now.monotonic;
+        self.online += 1;
         let name = node.name.clone();
         let registered = format!("Registered managed node from fd {fd} as '{name}'");
         log(actions, Level::Info, registered);
@@ -311,7 +313,6 @@ impl State {
         emit(actions, Signal::PropertiesChanged { object, changed });
         let (node, state) = (node.name.clone(), node.status().to_owned());
         emit(actions, Signal::NodeConnectionStateChanged { node, state });
-        self.show_status(actions);
     }
 
     /// Address of the agent of a node, empty while it is offline.
