@@ -91,13 +91,16 @@ impl<S: Socket> Connection<S> {
         stream.set_timeout(SOON)?;
         stream.write_all(CLIENT_HELLO)?;
         let mut answer = Vec::new();
-        while answer.iter().filter(|byte| **byte == b'\n').count() < 2 {
-            let mut byte = [0];
-            stream.read_exact(&mut byte)?;
-            answer.push(byte[0]);
+        for _ in 0..2 {
+            while !answer.ends_with(b"\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte)?;
+                answer.push(byte[0]);
+            }
+            answer.push(b' ');
         }
         let text = String::from_utf8_lossy(&answer);
-        assert!(text.starts_with("DATA\r\nOK "), "{text:?}");
+        assert!(text.starts_with("DATA\r\n OK "), "{text:?}");
         Ok(Self {
             stream,
             bytes: Vec::new(),
