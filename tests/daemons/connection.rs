@@ -64,6 +64,21 @@ impl Connection<UnixStream> {
         bus
     }
 
+    /// The property `Status` of a node, or why the manager does not tell.
+    pub fn node_status(&mut self, node: &str) -> Result<String, Refusal> {
+        let arguments = Body::of(&(names::NODE_INTERFACE, "Status"));
+        let call = Message::call(
+            &names::node_path(node),
+            names::PROPERTIES_INTERFACE,
+            "Get",
+            arguments,
+        );
+        let answer = self.call(call.to(names::MANAGER_BUS_NAME))?;
+        let (signature, mut value) = answer.reader().variant().unwrap();
+        assert_eq!(signature, "s");
+        Ok(value.str().unwrap().to_owned())
+    }
+
     /// Gets all signals that the bus delivers to a rule.
     pub fn watch(&mut self, rule: &str) {
         self.call(bus_call("AddMatch", Body::of(&(rule,)))).unwrap();
@@ -76,13 +91,16 @@ impl<S: Socket> Connection<S> {
         stream.set_timeout(SOON)?;
         stream.write_all(CLIENT_HELLO)?;
         let mut answer = Vec::new();
-        while answer.iter().filter(|byte| **byte == b'\n').count() < 2 {
-            let mut byte = [0];
-            stream.read_exact(&mut byte)?;
-            answer.push(byte[0]);
+        for _ in 0..2 {
+            while !answer.ends_with(b"\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte)?;
+                answer.push(byte[0]);
+            }
+            answer.push(b' ');
         }
         let text = String::from_utf8_lossy(&answer);
-        assert!(text.starts_with("DATA\r\nOK "), "{text:?}");
+        assert!(text.starts_with("DATA\r\n OK "), "{text:?}");
         Ok(Self {
             stream,
             bytes: Vec::new(),

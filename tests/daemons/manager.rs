@@ -164,17 +164,7 @@ impl Manager {
     }
 
     pub fn status(&mut self, node: &str) -> String {
-        let arguments = Body::of(&(names::NODE_INTERFACE, "Status"));
-        let call = Message::call(
-            &names::node_path(node),
-            names::PROPERTIES_INTERFACE,
-            "Get",
-            arguments,
-        );
-        let answer = self.client.call(call.to(names::MANAGER_BUS_NAME)).unwrap();
-        let (signature, mut value) = answer.reader().variant().unwrap();
-        assert_eq!(signature, "s");
-        value.str().unwrap().to_owned()
+        self.client.node_status(node).unwrap()
     }
 
     /// What it has logged so far.

@@ -12,7 +12,7 @@ mod manager;
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
@@ -35,6 +35,26 @@ pub fn program(name: &str) -> PathBuf {
         "hirtectl" => env!("CARGO_BIN_EXE_hirtectl"),
         _ => panic!("no executable is named {name}"),
     })
+}
+
+/// The tree that `data/install` makes of this build: the one that is given, or else a new one in
+/// `folder`.
+pub fn install_tree(folder: &Folder) -> PathBuf {
+    if let Some(tree) = env::var_os("HIRTE_INSTALL_TREE") {
+        return tree.into();
+    }
+    let tree = folder.path("tree");
+    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/install");
+    let output = Command::new(install)
+        .arg("--destdir")
+        .arg(&tree)
+        .arg("--bindir-from")
+        .arg(program("hirte").parent().unwrap())
+        .output()
+        .unwrap();
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "data/install: {problem}");
+    tree
 }
 
 /// A folder of a test, which goes with this value.
