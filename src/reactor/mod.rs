@@ -448,7 +448,7 @@ mod tests {
         let near = Async::new(near).unwrap();
         run(async {
             let mut written = 0;
-            while let Ok(more) = near.get_ref().write(&[0; 65536]) {
+            while let Ok(more) = near.get_ref().write(&vec![0; 65536]) {
                 written += more;
             }
             let reader = thread::spawn(move || {
