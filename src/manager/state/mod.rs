@@ -111,6 +111,8 @@ pub struct State {
     peers: BTreeMap<PeerId, Peer>,
     /// Connections that have not registered, the oldest first.
     unregistered: VecDeque<PeerId>,
+    /// Whether the last attempt to accept a connection failed: logged once, not ten times a second.
+    accept_fails: bool,
     /// Deadlines of requests to agents, the next one first.
     deadlines: BTreeSet<Deadline>,
     jobs: Jobs,
@@ -154,6 +156,7 @@ impl State {
             node_index,
             peers: BTreeMap::new(),
             unregistered: VecDeque::new(),
+            accept_fails: false,
             deadlines: BTreeSet::new(),
             jobs: Jobs::default(),
             listings: Listings::default(),

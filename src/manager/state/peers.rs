@@ -63,6 +63,7 @@ impl State {
         if self.unregistered.len() >= limits::MAX_UNREGISTERED {
             self.close_oldest_unregistered("too many connections that did not register", actions);
         }
+        self.accept_fails = false;
         self.unregistered.push_back(id);
         let peer = Peer {
             address,
@@ -78,14 +79,16 @@ impl State {
         self.peers.insert(id, peer);
     }
 
-    /// Without descriptors nobody can connect: the oldest connection that did not register goes.
+    /// Without descriptors nobody can connect: the older half of the connections that did not
+    /// register goes, so that an agent among many idle ones soon has its turn.
     pub(super) fn accept_failed(&mut self, reason: &str, actions: &mut Vec<Action>) {
-        log(
-            actions,
-            Level::Error,
-            format!("Failed to accept a connection: {reason}"),
-        );
-        self.close_oldest_unregistered("its place is needed", actions);
+        if !std::mem::replace(&mut self.accept_fails, true) {
+            let text = format!("Failed to accept a connection: {reason}; closing idle ones");
+            log(actions, Level::Error, text);
+        }
+        for _ in 0..self.unregistered.len().div_ceil(2) {
+            self.close_oldest_unregistered("its place is needed", actions);
+        }
     }
 
     fn close_oldest_unregistered(&mut self, reason: &str, actions: &mut Vec<Action>) {

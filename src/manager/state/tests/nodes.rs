@@ -158,13 +158,28 @@ fn the_oldest_silent_connection_gives_way_to_another_one() {
         assert!(closed(&manager.connect(peer)).is_empty());
     }
     assert_eq!(closed(&manager.connect(first + many)), [first]);
+}
+
+#[test]
+fn when_nothing_can_be_accepted_the_older_half_of_the_silent_connections_goes() {
+    let mut manager = Manager::with_nodes();
+    for peer in 100..105 {
+        manager.connect(peer);
+    }
     let reason = "too many open files".to_owned();
-    let actions = manager.event(Event::AcceptFailed { reason });
-    assert_eq!(closed(&actions), [first + 1]);
-    assert_eq!(
-        manager.state.unregistered.len(),
-        limits::MAX_UNREGISTERED - 1
+    let failed = Event::AcceptFailed { reason };
+    let actions = manager.event(failed.clone());
+    assert_eq!(closed(&actions), [100, 101, 102]);
+    assert_eq!(logged(&actions)[0].0, Level::Error);
+    let actions = manager.event(failed.clone());
+    assert_eq!(closed(&actions), [103]);
+    assert!(
+        logged(&actions)
+            .iter()
+            .all(|(level, _)| *level == Level::Debug)
     );
+    manager.connect(105);
+    assert_eq!(logged(&manager.event(failed))[0].0, Level::Error);
 }
 
 #[test]
