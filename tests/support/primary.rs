@@ -45,6 +45,7 @@ impl Primary {
             .arg(format!("--config-file={}/bus.conf", folder.display()))
             .args(["--nofork", "--nopidfile", "--nosyslog"])
             .stdin(Stdio::null())
+            .stderr(File::create(folder.join("bus.log")).expect("create a log"))
             .spawn()
             .expect("start dbus-daemon");
         let port = unused_port();
