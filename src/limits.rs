@@ -145,6 +145,9 @@ pub const MAX_JOBS_PER_NODE: usize = 4096;
 pub const MAX_REQUESTS_TO_SYSTEMD: usize = MAX_REQUESTS_PER_NODE;
 /// Units that the agent remembers: as many as systemd itself can have (`MANAGER_MAX_NAMES`).
 pub const MAX_UNITS: usize = 131_072;
+/// Units whose states the agent asks of systemd at once: many units that are loaded together take
+/// few questions, and a question stays far below the largest message.
+pub const MAX_STATES_ASKED: usize = 256;
 /// systemd's running jobs that the agent remembers, whoever started them: one for each unit.
 pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
 /// Units that changed while systemd could not be watched and get a line in the log each.

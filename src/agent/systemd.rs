@@ -11,7 +11,7 @@ use super::{
 use crate::{
     bus::{
         Body, CallError, Kind, Message, ObjectPath,
-        marshal::Malformed,
+        marshal::{Malformed, Reader, Writer},
         message::BodyCheck,
         names::{
             self, PROPERTIES_INTERFACE, SYSTEMD_JOB_INTERFACE, SYSTEMD_MANAGER_INTERFACE,
@@ -174,40 +174,8 @@ fn manager_signal(member: &str, body: &Body) -> Result<Option<FromSystemd>, Malf
     }))
 }
 
-/// Reads `PropertiesChanged`, of which there are many, only as far as it is of use.
+/// Reads `PropertiesChanged` of a job or a unit.
 fn properties_changed(path: &str, body: &Body) -> Result<Option<FromSystemd>, Malformed> {
-    let interface = body.first_str().unwrap_or_default();
-    if interface == SYSTEMD_JOB_INTERFACE {
-        let [state] = read_words(body, ["State"])?;
-        return Ok(job_number(path)
-            .zip(state)
-            .map(|(number, state)| FromSystemd::JobState { number, state }));
-    }
-    let name = path
-        .strip_prefix(names::SYSTEMD_UNIT_PARENT_PATH)
-        .and_then(|name| name.strip_prefix('/'));
-    let (SYSTEMD_UNIT_INTERFACE, Some(name)) = (interface, name) else {
-        return Ok(None);
-    };
-    let unit = unescape_label(name).ok_or(Malformed {
-        offset: 0,
-        expected: "the path of a unit",
-    })?;
-    let [load, active, sub] = read_words(body, ["LoadState", "ActiveState", "SubState"])?;
-    let has_news = load.is_some() || active.is_some() || sub.is_some();
-    Ok(has_news.then_some(FromSystemd::UnitState {
-        unit,
-        load,
-        active,
-        sub,
-    }))
-}
-
-/// The named properties that are strings, from the arguments `sa{sv}as` of `PropertiesChanged`.
-fn read_words<const N: usize>(
-    body: &Body,
-    names: [&str; N],
-) -> Result<[Option<String>; N], Malformed> {
     if body.signature != "sa{sv}as" {
         return Err(Malformed {
             offset: 0,
@@ -215,20 +183,51 @@ fn read_words<const N: usize>(
         });
     }
     let mut reader = body.reader();
-    reader.str()?;
-    let mut changed = reader.array(8)?;
-    let mut words = [const { None }; N];
-    while !changed.is_at_end() {
-        changed.align(8)?;
-        let name = changed.str()?;
-        let (signature, mut value) = changed.variant()?;
-        if signature == "s"
-            && let Some(index) = names.iter().position(|wanted| *wanted == name)
-        {
-            words[index] = Some(value.str()?.to_owned());
+    let interface = reader.str()?;
+    let entries = reader.array(8)?;
+    if interface == SYSTEMD_JOB_INTERFACE {
+        let state = job_state(entries)?;
+        return Ok(job_number(path)
+            .zip(state)
+            .map(|(number, state)| FromSystemd::JobState { number, state }));
+    }
+    let name = path
+        .strip_prefix(names::SYSTEMD_UNIT_PARENT_PATH)
+        .and_then(|name| name.strip_prefix('/'));
+    let Some(name) = name.filter(|_| !entries.is_at_end()) else {
+        return Ok(None);
+    };
+    let unit = unescape_label(name).ok_or(Malformed {
+        offset: 0,
+        expected: "the path of a unit",
+    })?;
+    // Entries start at a multiple of 8 here as there, so their bytes stay valid.
+    let bytes = reader.since(&entries);
+    let mut writer = Writer::with_order(body.endian, bytes.len() + 8);
+    writer.array(8, |array| array.raw(1, bytes));
+    let changed = Body {
+        signature: "a{sv}".into(),
+        endian: body.endian,
+        bytes: writer.into_bytes(),
+    };
+    Ok(Some(FromSystemd::UnitProperties {
+        unit,
+        interface: interface.to_owned(),
+        changed,
+    }))
+}
+
+/// `State` among the changed properties of a job.
+fn job_state(mut entries: Reader<'_>) -> Result<Option<String>, Malformed> {
+    while !entries.is_at_end() {
+        entries.align(8)?;
+        let name = entries.str()?;
+        let (signature, mut value) = entries.variant()?;
+        if (name, signature) == ("State", "s") {
+            return Ok(Some(value.str()?.to_owned()));
         }
     }
-    Ok(words)
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -268,15 +267,14 @@ mod tests {
             "/org/freedesktop/systemd1/unit/a_2dunit_2eservice",
             PROPERTIES_INTERFACE,
             "PropertiesChanged",
-            changed(SYSTEMD_UNIT_INTERFACE, entries),
+            changed(SYSTEMD_UNIT_INTERFACE, entries.clone()),
         );
         assert_eq!(
             read(message),
-            Some(FromSystemd::UnitState {
+            Some(FromSystemd::UnitProperties {
                 unit: "a-unit.service".to_owned(),
-                load: None,
-                active: Some("active".to_owned()),
-                sub: Some("running".to_owned()),
+                interface: SYSTEMD_UNIT_INTERFACE.to_owned(),
+                changed: Body::of(&(entries,)),
             })
         );
         let message = signal(

@@ -75,6 +75,14 @@ impl State {
             expect_signature(&call, "u")?;
             let (id,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
             self.cancel_job(turn, caller, id)
+        } else if call.member == "Subscribe" {
+            expect_signature(&call, "s")?;
+            let (unit,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
+            self.subscribe(turn, caller, unit)
+        } else if call.member == "Unsubscribe" {
+            expect_signature(&call, "s")?;
+            let (unit,): (String,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
+            self.unsubscribe(turn, caller, &unit)
         } else if let Some(method) = relay_method(&call.member) {
             expect_signature(&call, method.arguments)?;
             self.relay(turn, caller, method, call.body)

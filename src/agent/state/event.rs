@@ -117,16 +117,14 @@ pub enum FromSystemd {
         /// Name of the unit.
         unit: String,
     },
-    /// Some of the states of a unit have changed.
-    UnitState {
+    /// Some of the properties of a unit have changed.
+    UnitProperties {
         /// Name of the unit.
         unit: String,
-        /// `LoadState`, if told.
-        load: Option<String>,
-        /// `ActiveState`, if told.
-        active: Option<String>,
-        /// `SubState`, if told.
-        sub: Option<String>,
+        /// systemd's interface of these properties.
+        interface: String,
+        /// Those that changed, with their values: `a{sv}`.
+        changed: Body,
     },
     /// systemd begins (`true`) or has ended (`false`) to load its configuration again.
     Reloading(bool),

@@ -249,6 +249,7 @@ impl State {
         self.manager.phase = Phase::Idle;
         self.manager.ping = None;
         self.jobs.forget_requests();
+        self.watch.forget_subscriptions();
         for timer in [
             Timer::Heartbeat,
             Timer::Ping,

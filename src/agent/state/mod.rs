@@ -11,6 +11,7 @@
 //! - `systemd`: the connection to systemd, and what follows its loss
 //! - `infer`: how a job ended that nobody watched
 //! - `units`: what is known of the units
+//! - `watch`: what the manager is told of them
 //! - `retry`, `timers`, `event`: what the others use
 
 mod dispatch;
@@ -23,6 +24,7 @@ mod retry;
 mod systemd;
 mod timers;
 mod units;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -82,6 +84,7 @@ pub struct State {
     requests: requests::Requests,
     jobs: jobs::Jobs,
     units: units::Units,
+    watch: watch::Watch,
 }
 
 /// One call of [`State::handle`]: when it is, and what is to be done.
@@ -116,6 +119,7 @@ impl State {
             requests: requests::Requests::default(),
             jobs: jobs::Jobs::default(),
             units: units::Units::default(),
+            watch: watch::Watch::default(),
             settings,
         }
     }

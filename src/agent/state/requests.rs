@@ -23,6 +23,8 @@ pub(super) enum Purpose {
     ListUnits,
     /// The units systemd has after it has loaded its configuration again.
     RefreshUnits,
+    /// The states of units that systemd announced without.
+    LearnStates,
     /// The manager wants a job.
     Job(JobRequest),
     /// The manager asked for something that is passed on as it is.
@@ -224,9 +226,16 @@ impl State {
             Purpose::ListUnits => self.units_listed(turn, result),
             Purpose::RefreshUnits => self.units_refreshed(turn, result),
             Purpose::Job(job) => self.job_answered(turn, job, result),
-            Purpose::Relay { caller, .. } | Purpose::CancelJob { caller } => {
+            Purpose::LearnStates => self.states_listed(turn, result),
+            Purpose::Relay { caller, method } => {
+                if method == "ListUnits"
+                    && let Ok(list) = &result
+                {
+                    self.learn_from_list(turn, list);
+                }
                 self.reply(turn, caller, result);
             }
+            Purpose::CancelJob { caller } => self.reply(turn, caller, result),
             Purpose::CancelLateJob { unit } => {
                 if let Err(error) = result {
                     let line = format!("The late job of {unit} can not be canceled: {error}");
@@ -254,6 +263,7 @@ impl State {
             // The deadline of the whole connection attempt ends these.
             Purpose::Setup | Purpose::ListJobs | Purpose::ListUnits => {}
             Purpose::RefreshUnits => self.units_refreshed(turn, Err(overdue())),
+            Purpose::LearnStates => self.states_listed(turn, Err(overdue())),
             Purpose::Job(job) => {
                 let line = format!("{} unit {}: {}", job.method, job.unit, overdue().message);
                 turn.log(Level::Warn, line);
@@ -297,6 +307,7 @@ impl State {
                 | Purpose::ListJobs
                 | Purpose::ListUnits
                 | Purpose::RefreshUnits
+                | Purpose::LearnStates
                 // The next connection asks again.
                 | Purpose::InferResult { .. } => {}
             }

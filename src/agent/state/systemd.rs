@@ -26,7 +26,7 @@ const MATCH_RULES: [&str; 4] = [
     "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
      interface='org.freedesktop.systemd1.Manager'",
     "type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.DBus.Properties',\
-     path_namespace='/org/freedesktop/systemd1/unit',arg0='org.freedesktop.systemd1.Unit'",
+     path_namespace='/org/freedesktop/systemd1/unit'",
     "type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.DBus.Properties',\
      path_namespace='/org/freedesktop/systemd1/job'",
     "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',\
@@ -129,20 +129,16 @@ impl State {
             FromSystemd::JobState { number, state } => {
                 self.job_state_changed(turn, number, &state);
             }
-            FromSystemd::UnitNew { unit } => self.unit_changed(turn, unit, None, None, None),
+            FromSystemd::UnitNew { unit } => self.unit_new(turn, &unit),
             FromSystemd::UnitRemoved { unit } if !self.systemd.is_reloading => {
-                self.units.remove(&unit);
+                self.unit_removed(turn, &unit);
             }
             FromSystemd::UnitRemoved { .. } => {}
-            FromSystemd::UnitState {
+            FromSystemd::UnitProperties {
                 unit,
-                load,
-                active,
-                sub,
-            } => {
-                let (load, active, sub) = (load.as_deref(), active.as_deref(), sub.as_deref());
-                self.unit_changed(turn, unit, load, active, sub);
-            }
+                interface,
+                changed,
+            } => self.unit_properties(turn, &unit, &interface, &changed),
             FromSystemd::Reloading(is_reloading) => self.systemd_reloads(turn, is_reloading),
             FromSystemd::Unreadable(reason) => {
                 let line = format!("A signal of systemd can not be read: {reason}");
@@ -206,6 +202,7 @@ impl State {
         } else {
             turn.log(Level::Info, "Connected to systemd");
         }
+        self.report_differences(turn, &earlier);
         if !self.manager.has_tried() {
             self.connect_manager(turn);
             // Not only when the manager is reached: a boot must not wait for it.
@@ -249,6 +246,7 @@ impl State {
         self.timers.clear(Timer::SystemdConnect);
         self.timers.set(Timer::SystemdRetry, next.max(turn.at()));
         self.jobs.forget_running();
+        self.watch.forget_questions();
         self.fail_requests(turn);
     }
 
@@ -272,9 +270,12 @@ impl State {
     }
 
     pub(super) fn units_refreshed(&mut self, turn: &mut Turn<'_>, result: Result<Body, CallError>) {
-        if let Err(error) = self.replace_units(result) {
-            let line = format!("The units are not known after a reload of systemd: {error}");
-            turn.log(Level::Warn, line);
+        match self.replace_units(result) {
+            Ok(earlier) => self.report_differences(turn, &earlier),
+            Err(error) => {
+                let line = format!("The units are not known after a reload of systemd: {error}");
+                turn.log(Level::Warn, line);
+            }
         }
         let refresh = std::mem::replace(&mut self.systemd.refresh, Refresh::No);
         if refresh == Refresh::AskAgain {

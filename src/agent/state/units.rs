@@ -79,6 +79,59 @@ impl Unit {
     fn is_inactive(&self) -> bool {
         self.active == "inactive"
     }
+
+    pub(super) fn is_failed(&self) -> bool {
+        self.active == "failed"
+    }
+
+    /// `ActiveState` and `SubState`, while they are known.
+    pub(super) fn states(&self) -> Option<(&str, &str)> {
+        (!self.active.is_empty()).then_some((&self.active, &self.sub))
+    }
+
+    /// All of it, as systemd would tell it.
+    pub(super) fn told(&self) -> Told<'_> {
+        Told {
+            load: Some(&self.load),
+            active: Some(&self.active),
+            sub: Some(&self.sub),
+        }
+    }
+}
+
+/// States of one unit that systemd told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told<'a> {
+    pub(super) load: Option<&'a str>,
+    pub(super) active: Option<&'a str>,
+    pub(super) sub: Option<&'a str>,
+}
+
+impl<'a> Told<'a> {
+    /// The states among changed properties, `a{sv}`, of systemd's interface `Unit`.
+    pub(super) fn read(changed: &'a Body) -> Result<Self, Malformed> {
+        let mut told = Self::default();
+        let mut entries = changed.reader().array(8)?;
+        while !entries.is_at_end() {
+            entries.align(8)?;
+            let name = entries.str()?;
+            let (signature, mut value) = entries.variant()?;
+            let word = match name {
+                "LoadState" => &mut told.load,
+                "ActiveState" => &mut told.active,
+                "SubState" => &mut told.sub,
+                _ => continue,
+            };
+            if signature == "s" {
+                *word = Some(value.str()?);
+            }
+        }
+        Ok(told)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Units {
@@ -86,15 +139,18 @@ impl Units {
     /// fit.
     pub(super) fn update(
         &mut self,
-        name: String,
-        load: Option<&str>,
-        active: Option<&str>,
-        sub: Option<&str>,
+        name: &str,
+        Told { load, active, sub }: Told<'_>,
     ) -> bool {
-        if self.known.len() >= limits::MAX_UNITS && !self.known.contains_key(&name) {
-            return !std::mem::replace(&mut self.overflowed, true);
+        if !self.known.contains_key(name) {
+            if self.known.len() >= limits::MAX_UNITS {
+                return !std::mem::replace(&mut self.overflowed, true);
+            }
+            self.known.insert(name.to_owned(), Unit::default());
         }
-        let unit = self.known.entry(name).or_default();
+        let Some(unit) = self.known.get_mut(name) else {
+            return false;
+        };
         for (known, told) in [
             (&mut unit.load, load),
             (&mut unit.active, active),
@@ -107,8 +163,23 @@ impl Units {
         false
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
-        self.known.remove(name);
+    /// Forgets a unit. Returns whether it was known.
+    pub(super) fn remove(&mut self, name: &str) -> bool {
+        self.known.remove(name).is_some()
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&Unit> {
+        self.known.get(name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.known.keys()
+    }
+
+    /// Names of the units that were announced without their states.
+    pub(super) fn without_states(&self) -> impl Iterator<Item = &String> {
+        let is_unknown = |(_, unit): &(&String, &Unit)| unit.states().is_none();
+        self.known.iter().filter(is_unknown).map(|(name, _)| name)
     }
 
     /// Takes over a list of all units and returns those that were remembered before.
@@ -168,16 +239,9 @@ pub(super) fn read_units(body: &Body) -> Result<BTreeMap<String, Unit>, Malforme
 }
 
 impl State {
-    /// Notes a change that systemd signalled.
-    pub(super) fn unit_changed(
-        &mut self,
-        turn: &mut Turn<'_>,
-        unit: String,
-        load: Option<&str>,
-        active: Option<&str>,
-        sub: Option<&str>,
-    ) {
-        if self.units.update(unit, load, active, sub) {
+    /// Notes what systemd told of a unit.
+    pub(super) fn note_unit(&mut self, turn: &mut Turn<'_>, unit: &str, told: Told<'_>) {
+        if self.units.update(unit, told) {
             let line = format!(
                 "systemd has more than {} units; changes of the others are not watched",
                 limits::MAX_UNITS
@@ -247,11 +311,11 @@ mod tests {
     fn the_number_of_units_is_bounded() {
         let mut full = Units::default();
         for index in 0..limits::MAX_UNITS {
-            assert!(!full.update(format!("u{index}.service"), None, Some("active"), None));
+            assert!(!full.update(&format!("u{index}.service"), Told::default()));
         }
-        assert!(full.update("one.service".into(), None, None, None));
-        assert!(!full.update("two.service".into(), None, None, None));
-        assert!(!full.update("u1.service".into(), None, Some("failed"), None));
+        assert!(full.update("one.service", Told::default()));
+        assert!(!full.update("two.service", Told::default()));
+        assert!(!full.update("u1.service", Told::default()));
         assert_eq!(full.known.len(), limits::MAX_UNITS);
     }
 }

@@ -8,11 +8,10 @@ fn lost() -> FromSystemd {
 }
 
 fn unit_state(unit: &str, active: &str, sub: &str) -> FromSystemd {
-    FromSystemd::UnitState {
+    FromSystemd::UnitProperties {
         unit: unit.to_owned(),
-        load: None,
-        active: Some(active.to_owned()),
-        sub: Some(sub.to_owned()),
+        interface: names::SYSTEMD_UNIT_INTERFACE.to_owned(),
+        changed: properties(&[("ActiveState", active), ("SubState", sub)]),
     }
 }
 
