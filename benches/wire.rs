@@ -129,7 +129,7 @@ fn ping_pong_by_links() -> f64 {
     reactor::block_on(&executor, async {
         let (server, client) = tcp_pair().await;
         let server = daemon.open(1, Stream::Tcp(server), Role::Server);
-        let client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
+        let client = daemon.open(2, Stream::Tcp(client), Role::Client);
         let mut call = call();
         let mut start = Instant::now();
         loop {

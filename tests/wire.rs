@@ -33,7 +33,7 @@ fn two_links_talk() {
     run(async |daemon| {
         let (server, client) = tcp_pair().await;
         let server = daemon.open(1, Stream::Tcp(server), Role::Server);
-        let client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
+        let client = daemon.open(2, Stream::Tcp(client), Role::Client);
         let mut call = Message::call("/a", "b.c", "Do", Body::of(&("text",)));
         call.serial = 7;
         client.send(&call);
@@ -94,7 +94,7 @@ mod c_peers {
             let [hello, answer, register, reply] = captured();
             let (manager, client) = tcp_pair().await;
             let mut manager = raw(manager);
-            let link = daemon.open(1, Stream::Tcp(client), Role::PeerClient);
+            let link = daemon.open(1, Stream::Tcp(client), Role::Client);
             let mut call = Message::call(
                 names::INTERNAL_MANAGER_PATH,
                 names::INTERNAL_MANAGER_INTERFACE,
@@ -207,7 +207,7 @@ mod zbus_peers {
                 .p2p()
                 .build_message_stream();
             let client = Stream::Unix(reactor::Async::new(client).unwrap());
-            let link = daemon.open(1, client, Role::PeerClient);
+            let link = daemon.open(1, client, Role::Client);
             let mut zbus = runtime.0.run(build).await.unwrap();
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             link.send(&signal(9, 3));
@@ -230,7 +230,7 @@ mod buses {
         run(async |daemon| {
             let bus = Bus::start();
             let stream = hirte::wire::address::connect_unix(bus.socket()).unwrap();
-            let link = daemon.open(1, Stream::Unix(stream), Role::BusClient);
+            let link = daemon.open(1, Stream::Unix(stream), Role::Client);
             let call = |serial, member: &str, body| {
                 let mut call = Message::call(names::DBUS_PATH, names::DBUS_NAME, member, body)
                     .to(names::DBUS_NAME);
@@ -454,7 +454,7 @@ mod framing {
             };
             let (server, client) = tcp_pair().await;
             let _server = daemon.open_with(1, Stream::Tcp(server), Role::Server, settings);
-            let client = daemon.open_with(2, Stream::Tcp(client), Role::PeerClient, settings);
+            let client = daemon.open_with(2, Stream::Tcp(client), Role::Client, settings);
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             assert_eq!(daemon.inbox.next().await, (2, Received::Ready));
             for serial in 1..=3 {
@@ -483,7 +483,7 @@ mod bounds {
             let (other_server, other) = tcp_pair().await;
             let _one = daemon.open(1, Stream::Tcp(server), Role::Server);
             let _other = daemon.open(2, Stream::Tcp(other_server), Role::Server);
-            let other = daemon.open(3, Stream::Tcp(other), Role::PeerClient);
+            let other = daemon.open(3, Stream::Tcp(other), Role::Client);
             let mut flooder = raw(flooder).into_inner().unwrap();
             flooder.set_nonblocking(false).unwrap();
             let flood = std::thread::spawn(move || {
@@ -580,7 +580,7 @@ mod bounds {
                 ..SETTINGS
             };
             let server = daemon.open_with(1, Stream::Tcp(server), Role::Server, settings);
-            let _client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
+            let _client = daemon.open(2, Stream::Tcp(client), Role::Client);
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             assert_eq!(daemon.inbox.next().await, (2, Received::Ready));
             for serial in 1..=2000 {
@@ -599,7 +599,7 @@ mod bounds {
         run(async |daemon| {
             let (server, client) = tcp_pair().await;
             let server = daemon.open(1, Stream::Tcp(server), Role::Server);
-            let client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
+            let client = daemon.open(2, Stream::Tcp(client), Role::Client);
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             assert_eq!(daemon.inbox.next().await, (2, Received::Ready));
             client.send(&signal(1, 3));

@@ -16,11 +16,10 @@ use super::{
 use crate::{
     cmdline::{self, Stop},
     config::{self, AgentConfig, AgentOptions, ConfigError, Loaded, Roots, TcpKeepAlive},
-    core::Level,
     daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
     limits, logging, reactor,
     wire::{
-        Inbox, Role,
+        Inbox,
         address::{self, Endpoint},
         tcp::KeepAlive,
     },
@@ -174,14 +173,8 @@ impl Daemon {
             state: State::new(settings),
             alarm: Alarm::new(executor, &inbox, || Input::Event(Event::Alarm)),
             recorder,
-            peer: Socket::new(executor, &inbox, Input::Peer, Role::PeerClient, peer::LINK),
-            systemd: Socket::new(
-                executor,
-                &inbox,
-                Input::Systemd,
-                Role::BusClient,
-                systemd::LINK,
-            ),
+            peer: Socket::new(executor, &inbox, Input::Peer, peer::LINK),
+            systemd: Socket::new(executor, &inbox, Input::Systemd, systemd::LINK),
             translator: systemd::Translator::new(access),
             inbox,
             access,
@@ -252,7 +245,7 @@ impl Daemon {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Log(level, line) => write_log(level, &line),
+            Action::Log(level, line) => log::log!(level.into(), "{line}"),
             Action::ConnectManager { connection } => {
                 let open = peer::open(self.endpoints.clone(), self.keep_alive);
                 self.peer.connect(connection, open);
@@ -292,14 +285,4 @@ impl Daemon {
             Notify.ready();
         }
     }
-}
-
-fn write_log(level: Level, line: &str) {
-    let level = match level {
-        Level::Debug => log::Level::Debug,
-        Level::Info => log::Level::Info,
-        Level::Warn => log::Level::Warn,
-        Level::Error => log::Level::Error,
-    };
-    log::log!(level, "{line}");
 }
