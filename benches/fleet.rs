@@ -124,7 +124,7 @@ impl Bench {
         };
         bench.wait_complete();
         let wall = started.elapsed();
-        let cpu = manager.cpu() - cpu_before;
+        let cpu = manager.cpu().saturating_sub(cpu_before);
         println!(
             "- registrations: all within {:.2} s, {:.0} per second; manager {:.0} µs of CPU each",
             wall.as_secs_f64(),
@@ -170,7 +170,7 @@ impl Bench {
         let manager = Group::new("manager", [self.primary.manager_pid()]);
         let before = manager.cpu();
         std::thread::sleep(HEARTBEAT_TIME);
-        let used = manager.cpu() - before;
+        let used = manager.cpu().saturating_sub(before);
         println!(
             "- heartbeats every 2 s: the manager takes {:.2} % of a core, {:.1} µs each\n",
             used.as_secs_f64() / HEARTBEAT_TIME.as_secs_f64() * 100.0,
