@@ -14,6 +14,7 @@ use std::{
 use async_io::{Async, Timer};
 use hirte::{
     bus::{Body, Kind, Message, message::BadMessage, names},
+    ctl::runtime::SmolRuntime,
     limits, reactor,
     wire::{Closed, LinkSettings, Received, Role, Stream, sasl::HandshakeError},
 };
@@ -21,10 +22,7 @@ use smol::{
     LocalExecutor,
     io::{AsyncReadExt, AsyncWriteExt},
 };
-use support::{
-    Daemon, SETTINGS, alone, bus::Bus, captured, files, raw, run, signal, tcp_pair,
-    zbus_runtime::SmolRuntime,
-};
+use support::{Daemon, SETTINGS, alone, bus::Bus, captured, files, raw, run, signal, tcp_pair};
 
 const CLIENT_HELLO: &[u8] = hirte::wire::sasl::CLIENT_HELLO;
 
@@ -145,7 +143,7 @@ mod zbus_peers {
                 .runtime(runtime.clone())
                 .p2p()
                 .build();
-            let zbus = runtime.0.run(build).await.unwrap();
+            let zbus = runtime.executor().run(build).await.unwrap();
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             let serve = async {
                 for serial in 1..=2 {
@@ -178,9 +176,9 @@ mod zbus_peers {
                     }
                 }
             };
-            runtime.0.run(smol::future::zip(serve, ask)).await;
+            runtime.executor().run(smol::future::zip(serve, ask)).await;
             drop(zbus);
-            let closed = runtime.0.run(daemon.inbox.next()).await;
+            let closed = runtime.executor().run(daemon.inbox.next()).await;
             assert_eq!(closed, (1, Received::Closed(Closed::ByPeer)));
         });
     }
@@ -208,12 +206,12 @@ mod zbus_peers {
                 .build_message_stream();
             let client = Stream::Unix(reactor::Async::new(client).unwrap());
             let link = daemon.open(1, client, Role::Client);
-            let mut zbus = runtime.0.run(build).await.unwrap();
+            let mut zbus = runtime.executor().run(build).await.unwrap();
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             link.send(&signal(9, 3));
             link.flush();
             let got = runtime
-                .0
+                .executor()
                 .run(smol::stream::StreamExt::next(&mut zbus))
                 .await;
             let got = got.unwrap().unwrap();

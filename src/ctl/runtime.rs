@@ -26,6 +26,14 @@ use crate::limits;
 #[derive(Clone, Debug, Default)]
 pub struct SmolRuntime(Arc<Executor<'static>>);
 
+impl SmolRuntime {
+    /// The executor, for who drives it without [`block_on`].
+    #[must_use]
+    pub fn executor(&self) -> &Executor<'static> {
+        &self.0
+    }
+}
+
 /// Runs `main` to its end on this thread, and beside it the tasks of all connections that are
 /// built with the runtime it is given.
 pub fn block_on<F: Future>(main: impl FnOnce(SmolRuntime) -> F) -> F::Output {
