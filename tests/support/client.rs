@@ -41,7 +41,7 @@ impl Client {
                 max_queued: None,
                 body_check: BodyCheck::Trusted,
             };
-            let (stream, role) = (Stream::Unix(stream), Role::BusClient);
+            let (stream, role) = (Stream::Unix(stream), Role::Client);
             let wrap = move |received| (index, received);
             let link = Link::open(executor, stream, role, settings, &inbox, wrap);
             connections.push(Connection { link, serial: 0 });

@@ -26,6 +26,7 @@ use hirte::{
         message::BodyCheck,
         names,
     },
+    core::retry_delay,
     limits,
     reactor::{self, Async},
     wire::{Inbox, Link, LinkSettings, Received, Role, Stream, tcp},
@@ -36,6 +37,8 @@ use smol::LocalExecutor;
 pub const HELD: &str = "held";
 /// How often an agent sends its heartbeat: the default of real agents.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Longest wait between attempts to connect: the default of real agents.
+const LONGEST_RETRY: Duration = Duration::from_secs(2);
 /// Heartbeats are spread over their period, as those of real agents are.
 const TICK: Duration = Duration::from_millis(20);
 /// Between the attempts of two agents, since real ones are not in step either: of more connections
@@ -217,10 +220,8 @@ impl Simulation {
     }
 
     fn connect(&self, agent: usize) {
-        let wait = match self.agents[agent].failed_attempts {
-            0 => Duration::ZERO,
-            n => (limits::RETRY_FIRST * 2_u32.pow(n.min(5) - 1)).min(Duration::from_secs(2)),
-        };
+        let failures = self.agents[agent].failed_attempts;
+        let wait = retry_delay(failures, limits::MANAGER_FIRST_RETRY, LONGEST_RETRY);
         let wait = wait + BETWEEN_CONNECTS * u32::try_from(agent).unwrap_or(u32::MAX);
         let (inbox, manager) = (self.inbox.clone(), self.settings.manager);
         let connecting = async move {
@@ -243,7 +244,7 @@ impl Simulation {
             body_check: BodyCheck::Trusted,
         };
         let wrap = move |received| Event::Link(index, received);
-        let (stream, role) = (Stream::Tcp(stream), Role::PeerClient);
+        let (stream, role) = (Stream::Tcp(stream), Role::Client);
         let link = Link::open(&self.executor, stream, role, settings, &self.inbox, wrap);
         let failed_attempts = self.agents[index].failed_attempts;
         self.agents[index] = Agent {
