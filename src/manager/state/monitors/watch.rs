@@ -1,0 +1,402 @@
+//! What is watched on one node, what is known of it, and who has been told.
+//!
+//! A watcher is a subscription of a monitor. It is told of a unit in one of two ways: by a
+//! snapshot, or by the change of what it was told. So it has two stages: it waits for a list of
+//! the node's units, and from that list on it is told each change. New watchers, all watchers of a
+//! node that returns, and watchers that missed something because the bus was congested go the same
+//! way. What a watcher is told adds up to the truth, because
+//!
+//! - the agent speaks in the order in which things happen, and its list of units is one of its
+//!   messages, so that the list and the changes after it are all there is;
+//! - a change is told only if it changes what is known, and only what is known is told;
+//! - the names that watchers know of are kept from the first change that is not told
+//!   (`behind`) until the next snapshot, which also tells what is gone.
+//!
+//! Units are told in the order of their names, each to the monitors in the order of their numbers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    bus::{Body, marshal::Malformed},
+    limits,
+    manager::state::event::{Reason, UnitChange},
+};
+
+/// Stands for all units of a node in a subscription. It is also told like a unit: that the units
+/// of the node are watched.
+pub(super) const EVERY_UNIT: &str = "*";
+/// `SubState` of a unit whose node is lost.
+const AGENT_OFFLINE: &str = "agent-offline";
+
+/// A monitor's number, and the number of one of its subscriptions.
+pub(super) type Watcher = (u32, u32);
+
+/// One thing that one monitor is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tell {
+    pub(super) monitor: u32,
+    pub(super) unit: String,
+    pub(super) change: UnitChange,
+}
+
+/// How far a watcher is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It waits for the list with this number, or a later one.
+    Waiting(u64),
+    /// It knows what we know.
+    Told,
+}
+
+/// `ActiveState` and `SubState` of a loaded unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unit {
+    active: String,
+    sub: String,
+}
+
+impl Unit {
+    fn new(active: &str, sub: &str) -> Self {
+        let cut = |word: &str| word[..word.floor_char_boundary(limits::MAX_NAME)].to_owned();
+        Self {
+            active: cut(active),
+            sub: cut(sub),
+        }
+    }
+
+    /// What a unit is that was announced, until a change of its states is told.
+    fn announced() -> Self {
+        Self::new("inactive", "dead")
+    }
+
+    fn state(&self, reason: Reason) -> UnitChange {
+        UnitChange::State {
+            active: self.active.clone(),
+            sub: self.sub.clone(),
+            reason,
+        }
+    }
+
+    fn is_every_unit(&self) -> bool {
+        self.active.is_empty()
+    }
+}
+
+/// What is watched on one node.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// By unit, or [`EVERY_UNIT`].
+    watchers: BTreeMap<String, BTreeMap<Watcher, Stage>>,
+    /// The loaded units, of those that are watched.
+    units: BTreeMap<String, Unit>,
+    /// The names that watchers knew of before something was not told.
+    behind: Option<BTreeSet<String>>,
+    /// Number of the last list that was asked for.
+    last_list: u64,
+    /// Whether it is awaited, and whether another is wanted after it.
+    is_asked: bool,
+    is_wanted_again: bool,
+}
+
+impl Watch {
+    /// The agent must be asked to watch `unit` if it is the first watcher of it that is added.
+    pub(super) fn add(&mut self, unit: &str, watcher: Watcher) -> bool {
+        let stage = Stage::Waiting(self.last_list + 1);
+        if let Some(watchers) = self.watchers.get_mut(unit) {
+            watchers.insert(watcher, stage);
+            return false;
+        }
+        let watchers = BTreeMap::from([(watcher, stage)]);
+        self.watchers.insert(unit.to_owned(), watchers);
+        true
+    }
+
+    /// Whether this was the last watcher of `unit`, so that the agent need not watch it.
+    pub(super) fn remove(&mut self, unit: &str, watcher: Watcher) -> bool {
+        let Some(watchers) = self.watchers.get_mut(unit) else {
+            return false;
+        };
+        watchers.remove(&watcher);
+        if !watchers.is_empty() {
+            return false;
+        }
+        self.watchers.remove(unit);
+        if self.watchers.is_empty() {
+            self.units.clear();
+            self.behind = None;
+        } else if unit == EVERY_UNIT {
+            let watchers = &self.watchers;
+            self.units.retain(|name, _| watchers.contains_key(name));
+        } else if !self.is_watched(unit) {
+            self.units.remove(unit);
+        }
+        true
+    }
+
+    /// What the agent has to watch.
+    pub(super) fn watched(&self) -> impl Iterator<Item = &String> {
+        self.watchers.keys()
+    }
+
+    fn is_watched(&self, unit: &str) -> bool {
+        self.watchers.contains_key(unit) || self.watchers.contains_key(EVERY_UNIT)
+    }
+
+    // Lists
+
+    /// Number of the list that is to be asked for, unless one is awaited: then another follows it.
+    pub(super) fn ask_list(&mut self) -> Option<u64> {
+        if self.watchers.is_empty() {
+            return None;
+        }
+        if self.is_asked {
+            self.is_wanted_again = true;
+            return None;
+        }
+        self.is_asked = true;
+        self.last_list += 1;
+        Some(self.last_list)
+    }
+
+    /// The list with this number came, or will not. Returns whether it was awaited and whether
+    /// another is wanted.
+    pub(super) fn list_ended(&mut self, number: u64) -> Option<bool> {
+        if !self.is_asked || number != self.last_list {
+            return None;
+        }
+        self.is_asked = false;
+        Some(std::mem::take(&mut self.is_wanted_again))
+    }
+
+    /// Whether a list is needed to tell somebody what is.
+    pub(super) fn needs_list(&self) -> bool {
+        let mut stages = self.watchers.values().flat_map(BTreeMap::values);
+        self.behind.is_some() || stages.any(|stage| *stage != Stage::Told)
+    }
+
+    /// Takes over a list of the node's units.
+    pub(super) fn listed(&mut self, list: &Body, is_congested: bool) -> Result<Vec<Tell>, Malformed> {
+        let listed = self.read_watched(list)?;
+        if is_congested {
+            self.fall_behind();
+            self.units = listed;
+            return Ok(Vec::new());
+        }
+        let before = std::mem::replace(&mut self.units, listed);
+        let behind = self.behind.take();
+        let known = behind.clone().unwrap_or_else(|| before.keys().cloned().collect());
+        let mut tells = Vec::new();
+        for name in known.iter().chain(self.units.keys()).collect::<BTreeSet<_>>() {
+            let audience = self.audience(name);
+            let Some(unit) = self.units.get(name) else {
+                let reason = if behind.is_some() { Reason::Virtual } else { Reason::Real };
+                let told = audience.into_iter().filter(|(_, hearer)| hearer.is_told);
+                tells.extend(told.map(|(monitor, _)| removed(monitor, name, reason)));
+                continue;
+            };
+            for (monitor, hearer) in audience {
+                let changes = if hearer.waits || behind.is_some() {
+                    snapshot(unit)
+                } else {
+                    changes(before.get(name), unit)
+                };
+                tells.extend(changes.into_iter().map(|change| tell(monitor, name, change)));
+            }
+        }
+        self.settle();
+        Ok(tells)
+    }
+
+    /// The units of a list that are watched, up to [`limits::MAX_WATCHED_UNITS_PER_NODE`].
+    fn read_watched(&self, list: &Body) -> Result<BTreeMap<String, Unit>, Malformed> {
+        let mut units = BTreeMap::new();
+        if self.watchers.contains_key(EVERY_UNIT) {
+            units.insert(EVERY_UNIT.to_owned(), Unit::new("", ""));
+        }
+        let mut rows = list.reader().array(8)?;
+        while !rows.is_at_end() && units.len() < limits::MAX_WATCHED_UNITS_PER_NODE {
+            rows.align(8)?;
+            let name = rows.str()?;
+            let _description_and_load_state = (rows.str()?, rows.str()?);
+            let unit = Unit::new(rows.str()?, rows.str()?);
+            let _followed_and_path = (rows.str()?, rows.path()?);
+            let _job = (rows.u32()?, rows.str()?, rows.path()?);
+            if is_unit_name(name) && self.is_watched(name) {
+                units.insert(name.to_owned(), unit);
+            }
+        }
+        Ok(units)
+    }
+
+    /// All who waited for the list that came know what we know.
+    fn settle(&mut self) {
+        let number = self.last_list;
+        for stage in self.watchers.values_mut().flat_map(BTreeMap::values_mut) {
+            if matches!(stage, Stage::Waiting(list) if *list <= number) {
+                *stage = Stage::Told;
+            }
+        }
+    }
+
+    // Changes
+
+    /// The agent told of a change of a unit.
+    pub(super) fn changed(&mut self, name: &str, change: UnitChange, is_congested: bool) -> Vec<Tell> {
+        if !is_unit_name(name) || !self.is_watched(name) {
+            return Vec::new();
+        }
+        if is_congested {
+            self.fall_behind();
+        }
+        let news = self.take_over(name, change);
+        if self.behind.is_some() || news.is_empty() {
+            return Vec::new();
+        }
+        let audience = self.audience(name);
+        let told = audience.into_iter().filter(|(_, hearer)| hearer.is_told);
+        told.flat_map(|(monitor, _)| news.iter().map(move |change| tell(monitor, name, change.clone())))
+            .collect()
+    }
+
+    /// Takes over a change; what of it is news.
+    fn take_over(&mut self, name: &str, change: UnitChange) -> Vec<UnitChange> {
+        let mut news = Vec::new();
+        if let UnitChange::Removed { .. } = change {
+            news.extend(self.units.remove(name).map(|_| change));
+            return news;
+        }
+        if !self.units.contains_key(name) {
+            if self.units.len() >= limits::MAX_WATCHED_UNITS_PER_NODE {
+                return news;
+            }
+            self.units.insert(name.to_owned(), Unit::announced());
+            // Whatever is told of a unit, it is announced first.
+            let reason = match &change {
+                UnitChange::New { reason } => *reason,
+                _ => Reason::Virtual,
+            };
+            news.push(UnitChange::New { reason });
+        }
+        match change {
+            UnitChange::State { active, sub, reason } => {
+                let unit = Unit::new(&active, &sub);
+                if self.units.get(name) != Some(&unit) {
+                    news.push(unit.state(reason));
+                    self.units.insert(name.to_owned(), unit);
+                }
+            }
+            UnitChange::Properties { .. } => news.push(change),
+            UnitChange::New { .. } | UnitChange::Removed { .. } => {}
+        }
+        news
+    }
+
+    /// The node is lost, and with it all that was known.
+    pub(super) fn lost(&mut self, is_congested: bool) -> Vec<Tell> {
+        self.is_asked = false;
+        self.is_wanted_again = false;
+        if is_congested {
+            self.fall_behind();
+            self.units.clear();
+            return Vec::new();
+        }
+        let units = std::mem::take(&mut self.units);
+        let names = self.behind.take();
+        let names = names.unwrap_or_else(|| units.keys().cloned().collect());
+        let mut tells = Vec::new();
+        for name in &names {
+            let is_inactive = units.get(name).is_some_and(|unit| unit.active == "inactive");
+            let offline = Unit::new("inactive", AGENT_OFFLINE).state(Reason::Virtual);
+            for (monitor, _) in self.audience(name).into_iter().filter(|(_, hearer)| hearer.is_told) {
+                if !is_inactive {
+                    tells.push(tell(monitor, name, offline.clone()));
+                }
+                tells.push(removed(monitor, name, Reason::Virtual));
+            }
+        }
+        let next = Stage::Waiting(self.last_list + 1);
+        for stage in self.watchers.values_mut().flat_map(BTreeMap::values_mut) {
+            *stage = next;
+        }
+        tells
+    }
+
+    /// Something is not told from here on.
+    fn fall_behind(&mut self) {
+        if self.behind.is_none() {
+            self.behind = Some(self.units.keys().cloned().collect());
+        }
+    }
+
+    /// The monitors that watch `unit`.
+    fn audience(&self, unit: &str) -> BTreeMap<u32, Hearer> {
+        let mut audience: BTreeMap<u32, Hearer> = BTreeMap::new();
+        let of_all = (unit != EVERY_UNIT).then(|| self.watchers.get(EVERY_UNIT)).flatten();
+        for watchers in self.watchers.get(unit).into_iter().chain(of_all) {
+            for ((monitor, _), stage) in watchers {
+                let hearer = audience.entry(*monitor).or_default();
+                match stage {
+                    Stage::Told => hearer.is_told = true,
+                    Stage::Waiting(list) if *list <= self.last_list => hearer.waits = true,
+                    Stage::Waiting(_) => {}
+                }
+            }
+        }
+        audience.retain(|_, hearer| hearer.is_told || hearer.waits);
+        audience
+    }
+
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> (usize, usize) {
+        (self.watchers.len(), self.units.len())
+    }
+}
+
+/// What a monitor knows of a unit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hearer {
+    /// By one of its subscriptions it knows the unit.
+    is_told: bool,
+    /// One of its subscriptions waits for the list that was asked for last.
+    waits: bool,
+}
+
+fn tell(monitor: u32, unit: &str, change: UnitChange) -> Tell {
+    let unit = unit.to_owned();
+    Tell { monitor, unit, change }
+}
+
+fn removed(monitor: u32, unit: &str, reason: Reason) -> Tell {
+    tell(monitor, unit, UnitChange::Removed { reason })
+}
+
+/// A loaded unit, told to somebody who may know nothing of it.
+fn snapshot(unit: &Unit) -> Vec<UnitChange> {
+    let reason = Reason::Virtual;
+    let mut changes = vec![UnitChange::New { reason }];
+    if !unit.is_every_unit() {
+        changes.push(unit.state(reason));
+    }
+    changes
+}
+
+/// A loaded unit, told to somebody who knows `before`. Only an agent that does not tell all it
+/// passes on makes this necessary.
+fn changes(before: Option<&Unit>, unit: &Unit) -> Vec<UnitChange> {
+    let reason = Reason::Real;
+    let mut changes = Vec::new();
+    if before.is_none() {
+        changes.push(UnitChange::New { reason });
+    }
+    if !unit.is_every_unit() && *before.unwrap_or(&Unit::announced()) != *unit {
+        changes.push(unit.state(reason));
+    }
+    changes
+}
+
+/// Whether this can be the name of a unit (systemd.unit(5)). Agents are not trusted with it, and
+/// clients get an error for anything else.
+pub(super) fn is_unit_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    !name.is_empty() && name.len() <= limits::MAX_NAME && name.bytes().all(is_allowed)
+}
