@@ -90,6 +90,9 @@ pub const MAX_MESSAGE: usize = 16 << 20;
 pub const MAX_BUS_MESSAGE: usize = 16 << 20;
 /// Largest body of a message to a bus: what the header needs is less than this.
 pub const MAX_BUS_BODY: usize = MAX_BUS_MESSAGE - (4 << 10);
+/// Largest properties of a unit that monitors are told: with names before them they still fit into
+/// a message to a bus.
+pub const MAX_TOLD_PROPERTIES: usize = MAX_BUS_BODY - (4 << 10);
 /// Largest message of a peer that has not registered: a Register call has at most a few hundred
 /// bytes.
 pub const MAX_UNREGISTERED_MESSAGE: usize = 4 << 10;
@@ -166,6 +169,24 @@ pub const MAX_RESYNC_LINES: usize = 20;
 pub const MAX_CALLERS: usize = 256;
 /// Log lines that wait for their caller's uid and pid.
 pub const MAX_PENDING_CALLER_LINES: usize = 256;
+/// Monitors of one client: a program needs one or a few.
+pub const MAX_MONITORS_PER_CLIENT: usize = 64;
+/// Monitors of all clients.
+pub const MAX_MONITORS: usize = 1024;
+/// Subscriptions of one monitor; more units fit into one subscription.
+pub const MAX_SUBSCRIPTIONS_PER_MONITOR: usize = 1024;
+/// Units of one subscription, above what anybody names one by one.
+pub const MAX_UNITS_PER_LIST: usize = 1024;
+/// Pairs of node and unit in the subscriptions of one monitor, where `*` is one unit and a
+/// subscription to all nodes counts for each: what an agent is told for them has some MB.
+pub const MAX_WATCHED_PER_MONITOR: usize = 65_536;
+/// The same for all monitors: about 100 MB.
+pub const MAX_WATCHED: usize = 16 * MAX_WATCHED_PER_MONITOR;
+/// Clients that get what a monitor's owner gets.
+pub const MAX_PEERS_PER_MONITOR: usize = 64;
+/// Units of one node whose states the manager keeps for monitors: ten times what a large system
+/// has loaded; changes of others are not told.
+pub const MAX_WATCHED_UNITS_PER_NODE: usize = 16_384;
 /// Job ids that are reserved at once in the high-water mark on disk, so that a file is written
 /// once for many jobs.
 pub const JOB_ID_BLOCK: u32 = 1024;

@@ -11,11 +11,11 @@ use super::{
 use crate::{
     bus::{
         Body, CallError, Kind, Message, ObjectPath,
-        marshal::{Malformed, Reader, Writer},
+        marshal::{Malformed, Reader},
         message::BodyCheck,
         names::{
             self, PROPERTIES_INTERFACE, SYSTEMD_JOB_INTERFACE, SYSTEMD_MANAGER_INTERFACE,
-            SYSTEMD_NAME, SYSTEMD_UNIT_INTERFACE, unescape_label,
+            SYSTEMD_NAME, unescape_label,
         },
     },
     limits,
@@ -184,7 +184,7 @@ fn properties_changed(path: &str, body: &Body) -> Result<Option<FromSystemd>, Ma
     }
     let mut reader = body.reader();
     let interface = reader.str()?;
-    let entries = reader.array(8)?;
+    let entries = reader.clone().array(8)?;
     if interface == SYSTEMD_JOB_INTERFACE {
         let state = job_state(entries)?;
         return Ok(job_number(path)
@@ -201,19 +201,10 @@ fn properties_changed(path: &str, body: &Body) -> Result<Option<FromSystemd>, Ma
         offset: 0,
         expected: "the path of a unit",
     })?;
-    // Entries start at a multiple of 8 here as there, so their bytes stay valid.
-    let bytes = reader.since(&entries);
-    let mut writer = Writer::with_order(body.endian, bytes.len() + 8);
-    writer.array(8, |array| array.raw(1, bytes));
-    let changed = Body {
-        signature: "a{sv}".into(),
-        endian: body.endian,
-        bytes: writer.into_bytes(),
-    };
     Ok(Some(FromSystemd::UnitProperties {
         unit,
         interface: interface.to_owned(),
-        changed,
+        changed: body.dictionary(&mut reader)?,
     }))
 }
 
@@ -233,7 +224,7 @@ fn job_state(mut entries: Reader<'_>) -> Result<Option<String>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::{Value, body::Entry};
+    use crate::bus::{Value, body::Entry, names::SYSTEMD_UNIT_INTERFACE};
 
     fn signal(path: &str, interface: &str, member: &str, body: Body) -> Message {
         let mut message = Message::signal(path, interface, member, body);

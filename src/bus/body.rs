@@ -57,6 +57,37 @@ impl Body {
         Reader::new(&self.bytes, self.endian)
     }
 
+    /// A dictionary `a{sv}` as a body of its own, read at the position of `reader`, which is one
+    /// of this body. Its entries start at a multiple of 8 here as there, so their bytes stay valid.
+    pub fn dictionary(&self, reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let start = reader.array(8)?;
+        let entries = reader.since(&start);
+        let mut writer = Writer::with_order(self.endian, entries.len() + 8);
+        writer.array(8, |array| array.raw(1, entries));
+        Ok(Self {
+            signature: Cow::Borrowed("a{sv}"),
+            endian: self.endian,
+            bytes: writer.into_bytes(),
+        })
+    }
+
+    /// Some strings and then this body, a dictionary `a{sv}`, as the arguments of one message.
+    pub fn after_strings(&self, strings: &[&str]) -> Result<Self, Malformed> {
+        let mut reader = self.reader();
+        let start = reader.array(8)?;
+        let entries = reader.since(&start);
+        let mut writer = Writer::with_order(self.endian, entries.len() + 64 * (strings.len() + 1));
+        for string in strings {
+            writer.str(string);
+        }
+        writer.array(8, |array| array.raw(1, entries));
+        Ok(Self {
+            signature: Cow::Owned(format!("{}a{{sv}}", "s".repeat(strings.len()))),
+            endian: self.endian,
+            bytes: writer.into_bytes(),
+        })
+    }
+
     /// The first argument if it is a string: where errors carry their message.
     #[must_use]
     pub fn first_str(&self) -> Option<&str> {

@@ -10,6 +10,8 @@ use super::body::Body;
 pub mod name {
     /// The node is configured and not connected.
     pub const OFFLINE: &str = "org.containers.hirte.Offline";
+    /// The monitor has no subscription of this number.
+    pub const NO_SUCH_SUBSCRIPTION: &str = "org.containers.hirte.NoSuchSubscription";
     /// Something failed for which no better name exists.
     pub const FAILED: &str = "org.freedesktop.DBus.Error.Failed";
     /// Arguments have the wrong types or values.

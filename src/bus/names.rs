@@ -11,6 +11,8 @@ pub const MANAGER_PATH: &str = "/org/containers/hirte";
 pub const NODE_PARENT_PATH: &str = "/org/containers/hirte/node";
 /// Parent of the job objects.
 pub const JOB_PARENT_PATH: &str = "/org/containers/hirte/job";
+/// Parent of the monitor objects.
+pub const MONITOR_PARENT_PATH: &str = "/org/containers/hirte/monitor";
 /// The manager's object on a connection to an agent.
 pub const INTERNAL_MANAGER_PATH: &str = "/org/containers/hirte/internal";
 /// The agent's object on a connection to the manager.
@@ -22,6 +24,8 @@ pub const MANAGER_INTERFACE: &str = "org.containers.hirte.Manager";
 pub const NODE_INTERFACE: &str = "org.containers.hirte.Node";
 /// Public interface of a job.
 pub const JOB_INTERFACE: &str = "org.containers.hirte.Job";
+/// Public interface of a monitor.
+pub const MONITOR_INTERFACE: &str = "org.containers.hirte.Monitor";
 /// What agents call on the manager.
 pub const INTERNAL_MANAGER_INTERFACE: &str = "org.containers.hirte.internal.Manager";
 /// What the manager calls on agents, and what agents signal.
@@ -107,6 +111,12 @@ pub fn node_path(name: &str) -> String {
 #[must_use]
 pub fn job_path(id: u32) -> String {
     format!("{JOB_PARENT_PATH}/{id}")
+}
+
+/// Path of the monitor with number `id`.
+#[must_use]
+pub fn monitor_path(id: u32) -> String {
+    format!("{MONITOR_PARENT_PATH}/{id}")
 }
 
 /// Path of the object by which systemd shows the unit called `unit`.

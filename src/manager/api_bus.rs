@@ -41,6 +41,10 @@ enum Asked {
     Hello,
     Name,
     Credentials(String),
+    /// Whether this client, whose leaving is to be told, is there at all.
+    Presence(String),
+    /// Nothing follows from it.
+    Nothing,
 }
 
 impl ApiBus {
@@ -96,7 +100,7 @@ impl ApiBus {
             }
             Received::Message(message) => match message.kind {
                 Kind::Call => api(self, message),
-                Kind::Signal => None,
+                Kind::Signal => client_left(&message),
                 Kind::Return | Kind::Error => self.answered(&message),
             },
         }
@@ -120,6 +124,8 @@ impl ApiBus {
             }
             (Asked::Name, None) => Some(self.named(&message.body)),
             (Asked::Name, Some(reason)) => Some(Event::BusNameRefused { reason }),
+            (Asked::Presence(client), Some(_)) => Some(Event::ClientLeft { client }),
+            (Asked::Presence(_), None) | (Asked::Nothing, _) => None,
             (Asked::Credentials(client), refused) => {
                 let credentials = match refused {
                     None => parse_credentials(&message.body).ok().flatten(),
@@ -131,6 +137,21 @@ impl ApiBus {
                 })
             }
         }
+    }
+
+    /// Tells when `client` leaves the bus. That it is there is asked after the rule was added, so
+    /// that it can not leave unnoticed; where the bus adds no more rules it counts as gone.
+    pub(super) fn watch(&mut self, client: String) {
+        let rule = Body::of(&(departure(&client).as_str(),));
+        let presence = Body::of(&(client.as_str(),));
+        self.ask("AddMatch", rule, Asked::Presence(client.clone()));
+        self.ask("GetNameOwner", presence, Asked::Presence(client));
+    }
+
+    /// Watches `client` no more.
+    pub(super) fn unwatch(&mut self, client: &str) {
+        let rule = Body::of(&(departure(client).as_str(),));
+        self.ask("RemoveMatch", rule, Asked::Nothing);
     }
 
     fn named(&mut self, answer: &Body) -> Event {
@@ -174,6 +195,16 @@ impl ApiBus {
         Some(self.next_serial)
     }
 
+    /// Tells before the end of the turn when more waits than should, so that what one turn sends
+    /// is bounded.
+    pub(super) fn overflow(&mut self) -> Option<Event> {
+        let queued = self.link.as_ref().map_or(0, Link::queued);
+        if self.congested || queued <= limits::MAX_QUEUED_TO_BUS {
+            return None;
+        }
+        self.flush()
+    }
+
     /// Writes what was sent, and tells when more, or again less, waits than should.
     pub(super) fn flush(&mut self) -> Option<Event> {
         let link = self.link.as_ref()?;
@@ -190,6 +221,23 @@ impl ApiBus {
         self.congested = congested;
         Some(Event::BusCongested(congested))
     }
+}
+
+/// The rule for the bus's signal that `client` has left ("org.freedesktop.DBus.NameOwnerChanged").
+fn departure(client: &str) -> String {
+    format!(
+        "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',\
+         interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='{client}'"
+    )
+}
+
+/// That a client has left, as the bus itself tells.
+fn client_left(message: &Message) -> Option<Event> {
+    if message.sender != names::DBUS_NAME || !message.is(names::DBUS_NAME, "NameOwnerChanged") {
+        return None;
+    }
+    let (client, _, owner): (String, String, String) = message.body.parse().ok()?;
+    owner.is_empty().then_some(Event::ClientLeft { client })
 }
 
 /// Connects to the bus that the environment names, or to the system bus.

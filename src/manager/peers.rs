@@ -1,8 +1,8 @@
 //! The internal protocol between manager and agents: messages to and from the types of the state.
 
 use crate::{
-    bus::{CallError, Kind, Message, error_name, names},
-    manager::state::event::{FromPeer, ToPeer},
+    bus::{CallError, Kind, Message, error_name, message::Flags, names},
+    manager::state::event::{FromPeer, Reason, ToPeer, UnitChange},
 };
 
 /// What a message of an agent means.
@@ -37,8 +37,45 @@ fn decode_signal(message: &Message) -> Option<FromPeer> {
             let (id, state) = message.body.parse().ok()?;
             Some(FromPeer::JobStateChanged { id, state })
         }
-        _ => None,
+        _ => decode_unit_signal(message),
     }
+}
+
+fn decode_unit_signal(message: &Message) -> Option<FromPeer> {
+    let body = &message.body;
+    let (unit, change) = match message.member.as_str() {
+        "UnitNew" => {
+            let (unit, reason): (String, String) = body.parse().ok()?;
+            let reason = Reason::of(&reason);
+            (unit, UnitChange::New { reason })
+        }
+        "UnitStateChanged" => {
+            let (unit, active, sub, reason): (_, _, _, String) = body.parse().ok()?;
+            let reason = Reason::of(&reason);
+            (
+                unit,
+                UnitChange::State {
+                    active,
+                    sub,
+                    reason,
+                },
+            )
+        }
+        "UnitRemoved" => {
+            let (unit,) = body.parse().ok()?;
+            let reason = Reason::Real;
+            (unit, UnitChange::Removed { reason })
+        }
+        "UnitPropertiesChanged" if body.signature == "ssa{sv}" => {
+            let mut reader = body.reader();
+            let (unit, interface) = (reader.str().ok()?, reader.str().ok()?);
+            let (unit, interface) = (unit.to_owned(), interface.to_owned());
+            let changed = body.dictionary(&mut reader).ok()?;
+            (unit, UnitChange::Properties { interface, changed })
+        }
+        _ => return None,
+    };
+    Some(FromPeer::Unit { unit, change })
 }
 
 fn decode_call(message: &Message) -> FromPeer {
@@ -78,6 +115,14 @@ pub fn encode(serial: u32, content: ToPeer) -> Message {
             &method,
             arguments,
         )
+        .to(names::AGENT_BUS_NAME),
+        ToPeer::CallWithoutReply { method, arguments } => Message::call(
+            names::INTERNAL_AGENT_PATH,
+            names::INTERNAL_AGENT_INTERFACE,
+            &method,
+            arguments,
+        )
+        .with_flags(Flags::NO_REPLY_EXPECTED)
         .to(names::AGENT_BUS_NAME),
         ToPeer::Ping => {
             let body = crate::bus::Body::default();

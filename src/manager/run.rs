@@ -207,6 +207,9 @@ impl Loop {
             self.perform(action);
         }
         self.actions = actions;
+        if let Some(event) = self.bus.overflow() {
+            self.handle(event);
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -224,6 +227,11 @@ impl Loop {
                     .send_if_attached(api::introspection(&call, &object, &children));
             }
             Action::Emit(signal) => self.bus.send_if_attached(api::signal(&signal)),
+            Action::EmitTo { client, signal } => {
+                self.bus.send_if_attached(api::signal(&signal).to(&client));
+            }
+            Action::WatchClient(client) => self.bus.watch(client),
+            Action::UnwatchClient(client) => self.bus.unwatch(&client),
             Action::LookUpClient(client) => self.bus.look_up(client),
             Action::AttachBus => self.inbox.push(Incoming::BusConnected(api_bus::connect())),
             Action::Send {

@@ -137,11 +137,7 @@ impl<'a> Told<'a> {
 impl Units {
     /// Notes what systemd told of a unit. Returns whether this is the first unit that does not
     /// fit.
-    pub(super) fn update(
-        &mut self,
-        name: &str,
-        Told { load, active, sub }: Told<'_>,
-    ) -> bool {
+    pub(super) fn update(&mut self, name: &str, Told { load, active, sub }: Told<'_>) -> bool {
         if !self.known.contains_key(name) {
             if self.known.len() >= limits::MAX_UNITS {
                 return !std::mem::replace(&mut self.overflowed, true);

@@ -22,11 +22,7 @@ use super::{
     units::{Told, Unit, read_units},
 };
 use crate::{
-    bus::{
-        Body, CallError, error_name,
-        marshal::{Malformed, Writer},
-        names,
-    },
+    bus::{Body, CallError, error_name, names},
     core::Level,
     limits,
 };
@@ -175,7 +171,7 @@ impl State {
             }
         }
         if self.watch.covers(unit) && self.units.get(unit).is_some() {
-            match with_unit(unit, interface, changed) {
+            match changed.after_strings(&[unit, interface]) {
                 Ok(body) => self.signal(turn, "UnitPropertiesChanged", body),
                 Err(reason) => {
                     let line = format!("The properties of {unit} can not be read: {reason}");
@@ -266,10 +262,7 @@ impl State {
     /// Asks for the states of watched units that were announced without; one question at a time,
     /// so that many new units at once cause few questions. It never makes systemd load a unit.
     fn ask_for_states(&mut self, turn: &mut Turn<'_>) {
-        if self.watch.is_asking
-            || self.watch.unknown.is_empty()
-            || !self.systemd.is_connected()
-        {
+        if self.watch.is_asking || self.watch.unknown.is_empty() || !self.systemd.is_connected() {
             return;
         }
         let mut patterns = Vec::new();
@@ -313,21 +306,4 @@ fn change(unit: &str, before: &Unit, after: &Unit) -> Option<Body> {
     let after = after.states().unwrap_or(ANNOUNCED);
     let is_changed = before.states().unwrap_or(ANNOUNCED) != after;
     is_changed.then(|| Body::of(&(unit, after.0, after.1, "real")))
-}
-
-/// `ssa{sv}` of a unit, an interface and its changed properties.
-fn with_unit(unit: &str, interface: &str, changed: &Body) -> Result<Body, Malformed> {
-    let mut reader = changed.reader();
-    let start = reader.array(8)?;
-    let entries = reader.since(&start);
-    let room = unit.len() + interface.len() + entries.len() + 32;
-    let mut writer = Writer::with_order(changed.endian, room);
-    writer.str(unit);
-    writer.str(interface);
-    writer.array(8, |array| array.raw(1, entries));
-    Ok(Body {
-        signature: "ssa{sv}".into(),
-        endian: changed.endian,
-        bytes: writer.into_bytes(),
-    })
 }

@@ -1,6 +1,6 @@
 //! From a client's message to what it asks for.
 
-use super::interfaces;
+use super::{interfaces, monitor};
 use crate::{
     bus::{
         Body, CallError, Kind, Message, error_name,
@@ -100,6 +100,8 @@ fn arguments(
         (names::MANAGER_INTERFACE, "ListNodes") => Method::ListNodes,
         (names::MANAGER_INTERFACE, "GetNode") => Method::GetNode(body.parse::<(_,)>()?.0),
         (names::JOB_INTERFACE, "Cancel") => Method::CancelJob,
+        (names::MANAGER_INTERFACE, "CreateMonitor") => Method::CreateMonitor,
+        (names::MONITOR_INTERFACE, _) => return monitor::method(&member, &body),
         (names::NODE_INTERFACE, _) => return node_method(member, body),
         _ => Method::Refused(CallError::new(
             error_name::UNKNOWN_METHOD,
@@ -203,6 +205,7 @@ mod tests {
             let path = match interface.name {
                 names::NODE_INTERFACE => NODE,
                 names::JOB_INTERFACE => "/org/containers/hirte/job/1",
+                names::MONITOR_INTERFACE => "/org/containers/hirte/monitor/1",
                 _ => names::MANAGER_PATH,
             };
             for method in interface.methods {
@@ -211,6 +214,9 @@ mod tests {
                     "s" => Body::of(&("a",)),
                     "ss" => Body::of(&("a", "b")),
                     "sss" => Body::of(&("a", "b", "c")),
+                    "sas" => Body::of(&("a", vec!["b"])),
+                    "u" => Body::of(&(1_u32,)),
+                    "us" => Body::of(&(1_u32, "a")),
                     "asb" => Body::of(&(vec!["a"], true)),
                     "asbb" => Body::of(&(vec!["a"], true, false)),
                     other => panic!("no body of {other}"),
@@ -280,6 +286,8 @@ mod tests {
                 "/org/containers/hirte/job/07",
                 Object::Unknown("/org/containers/hirte/job/07".into()),
             ),
+            ("/org/containers/hirte/monitor", Object::Monitors),
+            ("/org/containers/hirte/monitor/7", Object::Monitor(7)),
             ("/org/contain", Object::Unknown("/org/contain".into())),
         ] {
             assert_eq!(Object::at(path), object);

@@ -1,6 +1,6 @@
 //! From an action to the message that a client gets.
 
-use super::interfaces;
+use super::{interfaces, monitor};
 use crate::{
     bus::{Body, CallError, Message, ObjectPath, Value, body::Entry, interface::introspect, names},
     manager::state::event::{Call, Object, Signal},
@@ -48,6 +48,16 @@ pub fn signal(signal: &Signal) -> Message {
             "NodeConnectionStateChanged",
             Body::of(&(node.as_str(), state.as_str())),
         ),
+        Signal::Unit {
+            monitor: id,
+            node,
+            unit,
+            change,
+        } => monitor::unit(*id, node, unit, change),
+        Signal::PeerRemoved {
+            monitor: id,
+            reason,
+        } => monitor::peer_removed(*id, reason),
         Signal::PropertiesChanged { object, changed } => properties_changed(object, changed),
     }
 }

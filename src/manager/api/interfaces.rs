@@ -3,13 +3,14 @@
 //! The names and types that clients of hirte rely on stay as they are for ever; further
 //! members are added, never changed.
 
+use super::monitor::{self, MONITOR};
 use crate::bus::{
     interface::{Argument, Changes, Interface, Method, Property, Signal},
     names,
 };
 
 /// All public interfaces.
-pub const PUBLIC: [&Interface; 3] = [&MANAGER, &NODE, &JOB];
+pub const PUBLIC: [&Interface; 4] = [&MANAGER, &NODE, &JOB, &MONITOR];
 
 /// The public interface called `name`.
 #[must_use]
@@ -63,6 +64,7 @@ pub const MANAGER: Interface = Interface {
             doc: "The object of a node. Errors: org.freedesktop.DBus.Error.ServiceUnknown when \
                   the configuration has no such node.",
         },
+        monitor::CREATE_MONITOR,
     ],
     signals: &[
         Signal {

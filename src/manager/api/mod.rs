@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 pub mod interfaces;
+pub mod monitor;
 
 pub use decode::{Incoming, decode};
 pub use encode::{introspection, reply, reply_error, signal};

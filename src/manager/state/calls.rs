@@ -53,6 +53,14 @@ impl State {
                     );
                 }
             }
+            Method::CreateMonitor => self.create_monitor(call, actions),
+            Method::Monitor(method) => {
+                if let Object::Monitor(id) = object {
+                    self.call_monitor(call, *id, method, actions);
+                } else {
+                    reply_error(call, unknown_object(object), actions);
+                }
+            }
             Method::CancelJob => {
                 if let Object::Job(id) = object {
                     self.cancel_job(now, call, *id, actions);
@@ -143,7 +151,7 @@ impl State {
     }
 }
 
-fn unknown_object(object: &Object) -> CallError {
+pub(super) fn unknown_object(object: &Object) -> CallError {
     let text = format!("Unknown object '{}'.", object.path());
     CallError::new(error_name::UNKNOWN_OBJECT, text)
 }

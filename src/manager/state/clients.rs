@@ -1,9 +1,10 @@
-//! Who asked for a job: the caller's uid and pid, looked up beside the request, for the log.
+//! Who calls: the caller's uid and pid, looked up beside the request, for the log, and before it
+//! where it decides what the caller may do.
 
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    event::{Action, Credentials},
+    event::{Action, Call, Credentials, MonitorMethod},
     log,
 };
 use crate::{core::Level, limits};
@@ -18,11 +19,23 @@ const LEFT: &str = "uid unknown (left)";
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     known: BTreeMap<String, Known>,
-    /// Lines that wait for their caller, in the order of the requests.
-    waiting: BTreeMap<String, Vec<String>>,
-    waiting_lines: usize,
+    /// What waits for its caller, in the order of the requests.
+    waiting: BTreeMap<String, Vec<Waiting>>,
+    waiting_count: usize,
     uses: u64,
 }
+
+/// What is held until it is known who the caller is.
+#[derive(Debug)]
+enum Waiting {
+    /// A line for the log.
+    Line(String),
+    /// A call of a monitor that belongs to somebody else.
+    Call(HeldCall),
+}
+
+/// A call, and the monitor and its method that it is for.
+pub(super) type HeldCall = (Call, (u32, MonitorMethod));
 
 #[derive(Debug)]
 struct Known {
@@ -39,32 +52,60 @@ impl Clients {
             write(client, &known.credentials.to_string(), &request, actions);
             return;
         }
-        if self.waiting_lines >= limits::MAX_PENDING_CALLER_LINES {
+        if self.waiting_count >= limits::MAX_PENDING_CALLER_LINES {
             write(client, "uid unknown", &request, actions);
             return;
         }
-        self.waiting_lines += 1;
-        let lines = self.waiting.entry(client.to_owned()).or_default();
-        lines.push(request);
-        if lines.len() == 1 {
+        self.wait(client, Waiting::Line(request), actions);
+    }
+
+    fn wait(&mut self, client: &str, what: Waiting, actions: &mut Vec<Action>) {
+        self.waiting_count += 1;
+        let waiting = self.waiting.entry(client.to_owned()).or_default();
+        waiting.push(what);
+        if waiting.len() == 1 {
             actions.push(Action::LookUpClient(client.to_owned()));
         }
     }
 
-    /// The bus has told who `client` is.
+    /// The user of a caller who is known.
+    pub(super) fn uid(&self, client: &str) -> Option<u32> {
+        self.known.get(client).map(|known| known.credentials.uid)
+    }
+
+    /// Holds a call until it is known who the caller is; gives it back if too much waits.
+    pub(super) fn hold(
+        &mut self,
+        call: Call,
+        method: (u32, MonitorMethod),
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Call> {
+        if self.waiting_count >= limits::MAX_PENDING_CALLER_LINES {
+            return Err(call);
+        }
+        let client = call.client.clone();
+        self.wait(&client, Waiting::Call((call, method)), actions);
+        Ok(())
+    }
+
+    /// The bus has told who `client` is. Returns the calls that waited for it.
     pub(super) fn known(
         &mut self,
         client: &str,
         credentials: Option<Credentials>,
         actions: &mut Vec<Action>,
-    ) {
-        let Some(lines) = self.waiting.remove(client) else {
-            return;
+    ) -> Vec<HeldCall> {
+        let Some(waiting) = self.waiting.remove(client) else {
+            return Vec::new();
         };
-        self.waiting_lines -= lines.len();
+        self.waiting_count -= waiting.len();
         let who = credentials.map_or(LEFT.to_owned(), |credentials| credentials.to_string());
-        for line in lines {
-            write(client, &who, &line, actions);
+        let mut calls = Vec::new();
+        for what in waiting {
+            match what {
+                Waiting::Line(line) => write(client, &who, &line, actions),
+                Waiting::Call(call) => calls.push(call),
+            }
         }
         if let Some(credentials) = credentials {
             self.make_room();
@@ -77,6 +118,7 @@ impl Clients {
                 },
             );
         }
+        calls
     }
 
     fn make_room(&mut self) {
@@ -88,20 +130,25 @@ impl Clients {
         }
     }
 
-    /// The bus is gone, and with it the meaning of its names.
-    pub(super) fn forget_all(&mut self, actions: &mut Vec<Action>) {
-        for (client, lines) in std::mem::take(&mut self.waiting) {
-            for line in lines {
-                write(&client, LEFT, &line, actions);
+    /// The bus is gone, and with it the meaning of its names. Returns the calls that waited.
+    pub(super) fn forget_all(&mut self, actions: &mut Vec<Action>) -> Vec<Call> {
+        let mut calls = Vec::new();
+        for (client, waiting) in std::mem::take(&mut self.waiting) {
+            for what in waiting {
+                match what {
+                    Waiting::Line(line) => write(&client, LEFT, &line, actions),
+                    Waiting::Call((call, _)) => calls.push(call),
+                }
             }
         }
         self.known.clear();
-        self.waiting_lines = 0;
+        self.waiting_count = 0;
+        calls
     }
 
     #[cfg(test)]
     pub(super) fn entries(&self) -> (usize, usize) {
-        (self.known.len(), self.waiting_lines)
+        (self.known.len(), self.waiting_count)
     }
 }
 

@@ -37,6 +37,10 @@ pub enum Object {
     Jobs,
     /// The job with this number.
     Job(u32),
+    /// The parent of the monitors.
+    Monitors,
+    /// The monitor with this number.
+    Monitor(u32),
     /// Any other path.
     Unknown(String),
 }
@@ -73,6 +77,10 @@ pub enum Method {
     },
     /// `Job.Cancel`
     CancelJob,
+    /// `Manager.CreateMonitor`
+    CreateMonitor,
+    /// A method of a monitor.
+    Monitor(MonitorMethod),
     /// `Properties.Get`
     GetProperty {
         /// Interface of the property.
@@ -89,6 +97,92 @@ pub enum Method {
     /// A call that the object's interfaces do not offer, or with wrong arguments: the error that
     /// the caller gets if the object exists.
     Refused(CallError),
+}
+
+/// A method of a monitor with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MonitorMethod {
+    /// `Monitor.Subscribe` and `Monitor.SubscribeList`
+    Subscribe {
+        /// The node, or `*` for all.
+        node: String,
+        /// The units; `*` for all.
+        units: Vec<String>,
+    },
+    /// `Monitor.Unsubscribe`, with the number of the subscription.
+    Unsubscribe(u32),
+    /// `Monitor.Close`
+    Close,
+    /// `Monitor.AddPeer`, with a unique name.
+    AddPeer(String),
+    /// `Monitor.RemovePeer`
+    RemovePeer {
+        /// Number of the peer.
+        peer: u32,
+        /// What the peer is told.
+        reason: String,
+    },
+}
+
+/// Why something is told of a unit; the words of the signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// It happened on the node.
+    Real,
+    /// It tells what is: after a subscription, or when a node is lost or returns.
+    Virtual,
+}
+
+impl Reason {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Virtual => "virtual",
+        }
+    }
+
+    /// The reason that a word stands for.
+    #[must_use]
+    pub fn of(word: &str) -> Self {
+        if word == Self::Virtual.word() {
+            Self::Virtual
+        } else {
+            Self::Real
+        }
+    }
+}
+
+/// What is told of a unit, by an agent as to a monitor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnitChange {
+    /// `UnitNew`: it is loaded.
+    New {
+        /// Why it is told.
+        reason: Reason,
+    },
+    /// `UnitStateChanged`
+    State {
+        /// `ActiveState`
+        active: String,
+        /// `SubState`
+        sub: String,
+        /// Why it is told.
+        reason: Reason,
+    },
+    /// `UnitPropertiesChanged`
+    Properties {
+        /// systemd's interface of the properties.
+        interface: String,
+        /// Those that changed, `a{sv}`.
+        changed: Body,
+    },
+    /// `UnitRemoved`: it is no longer loaded, or its node is lost.
+    Removed {
+        /// Why it is told.
+        reason: Reason,
+    },
 }
 
 /// The four requests that become jobs of systemd.
@@ -190,6 +284,13 @@ pub enum FromPeer {
         /// systemd's word for its state.
         state: String,
     },
+    /// `internal.Agent.UnitNew` and the others of units.
+    Unit {
+        /// The unit.
+        unit: String,
+        /// What is told of it.
+        change: UnitChange,
+    },
     /// `internal.Agent.Heartbeat`
     Heartbeat,
     /// A signal that we do not know, or an answer nobody waits for: it shows that the peer lives.
@@ -201,6 +302,13 @@ pub enum FromPeer {
 pub enum ToPeer {
     /// A call of `internal.Agent`.
     Call {
+        /// Its method.
+        method: String,
+        /// Its arguments.
+        arguments: Body,
+    },
+    /// A call of `internal.Agent` that is not answered.
+    CallWithoutReply {
         /// Its method.
         method: String,
         /// Its arguments.
@@ -259,6 +367,11 @@ pub enum Event {
         client: String,
         /// `None` when it left the bus before.
         credentials: Option<Credentials>,
+    },
+    /// A client of [`Action::WatchClient`] is not on the bus any more.
+    ClientLeft {
+        /// Its name.
+        client: String,
     },
     /// A connection was accepted.
     PeerConnected {
@@ -322,8 +435,19 @@ pub enum Action {
     },
     /// Send a signal to the bus.
     Emit(Signal),
+    /// Send a signal to one client.
+    EmitTo {
+        /// Its name.
+        client: String,
+        /// The signal.
+        signal: Signal,
+    },
     /// Ask the bus who stands behind a name.
     LookUpClient(String),
+    /// Tell by [`Event::ClientLeft`] when this client leaves the bus, or has left it already.
+    WatchClient(String),
+    /// Watch this client no more.
+    UnwatchClient(String),
     /// Connect to the bus and take our name there.
     AttachBus,
     /// Send a message to an agent.
@@ -381,6 +505,24 @@ pub enum Signal {
         node: String,
         /// `online` or `offline`.
         state: String,
+    },
+    /// What a monitor tells of a unit.
+    Unit {
+        /// The monitor.
+        monitor: u32,
+        /// The node.
+        node: String,
+        /// The unit.
+        unit: String,
+        /// What is told of it.
+        change: UnitChange,
+    },
+    /// `Monitor.PeerRemoved`
+    PeerRemoved {
+        /// The monitor.
+        monitor: u32,
+        /// Why.
+        reason: String,
     },
     /// `Properties.PropertiesChanged`
     PropertiesChanged {

@@ -12,13 +12,15 @@
 //! - `jobs`: the life of a job
 //! - `listing`: the units of all nodes in one answer
 //! - `objects`: which objects exist, what is below them, their properties
-//! - `clients`: who stands behind a caller's name, for the log
+//! - `clients`: who stands behind a caller's name
+//! - `monitors`: who is told of which units
 
 mod calls;
 mod clients;
 pub mod event;
 mod jobs;
 mod listing;
+mod monitors;
 mod objects;
 mod peers;
 mod requests;
@@ -33,15 +35,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    bus::{CallError, error_name},
     core::{Instant, Level, Now, retry_delay},
     limits,
 };
 
 use self::{
     clients::Clients,
-    event::{Action, Event, PeerId, Signal},
+    event::{Action, Credentials, Event, PeerId, Signal},
     jobs::Jobs,
     listing::Listings,
+    monitors::Monitors,
     peers::Peer,
     requests::Deadline,
 };
@@ -117,6 +121,7 @@ pub struct State {
     deadlines: BTreeSet<Deadline>,
     jobs: Jobs,
     listings: Listings,
+    monitors: Monitors,
     clients: Clients,
     bus: Bus,
     bus_attempts: u32,
@@ -150,6 +155,7 @@ impl State {
             .enumerate()
             .map(|(index, node)| (node.name.clone(), index))
             .collect();
+        let monitors = Monitors::new(nodes.len());
         Self {
             settings,
             nodes,
@@ -160,6 +166,7 @@ impl State {
             deadlines: BTreeSet::new(),
             jobs: Jobs::default(),
             listings: Listings::default(),
+            monitors,
             clients: Clients::default(),
             bus: Bus::Waiting(Instant::default()),
             bus_attempts: 0,
@@ -180,7 +187,7 @@ impl State {
             Event::BusAttached => self.bus_attached(actions),
             Event::BusLost { reason } => self.bus_lost(now, &reason, actions),
             Event::BusNameRefused { reason } => Self::bus_name_refused(&reason, actions),
-            Event::BusCongested(congested) => self.bus_congested = congested,
+            Event::BusCongested(congested) => self.bus_is_congested(congested, actions),
             Event::Call {
                 call,
                 object,
@@ -191,9 +198,8 @@ impl State {
             Event::ClientKnown {
                 client,
                 credentials,
-            } => {
-                self.clients.known(&client, credentials, actions);
-            }
+            } => self.client_known(&client, credentials, actions),
+            Event::ClientLeft { client } => self.client_left(&client, actions),
             Event::PeerConnected { peer, address, fd } => {
                 self.peer_connected(now, peer, address, fd, actions);
             }
@@ -203,6 +209,7 @@ impl State {
             Event::Deadline => self.deadline(now, actions),
             Event::Stop => self.stop(actions),
         }
+        self.ask_for_lists(now, actions);
     }
 
     /// When the next [`Event::Deadline`] is due.
@@ -258,6 +265,7 @@ impl State {
             self.next_tick = now.monotonic + limits::TICK;
             actions.push(Action::Watchdog);
             self.check_peers(now, actions);
+            self.ask_for_lists_again();
             self.show_status(actions);
         }
     }
@@ -309,9 +317,31 @@ impl State {
         self.bus_attempts = self.bus_attempts.saturating_add(1);
         self.bus = Bus::Waiting(now.monotonic + wait);
         self.bus_congested = false;
+        // Nobody is there to be answered.
         self.clients.forget_all(actions);
         self.forget_callers();
+        self.end_monitors(actions);
         self.become_ready(actions);
+    }
+
+    fn bus_is_congested(&mut self, is_congested: bool, actions: &mut Vec<Action>) {
+        self.bus_congested = is_congested;
+        if !is_congested {
+            self.bus_relieved(actions);
+        }
+    }
+
+    /// The bus has told who a caller is.
+    fn client_known(
+        &mut self,
+        client: &str,
+        credentials: Option<Credentials>,
+        actions: &mut Vec<Action>,
+    ) {
+        let uid = credentials.map(|credentials| credentials.uid);
+        for (call, method) in self.clients.known(client, credentials, actions) {
+            self.use_foreign_monitor(call, method, uid, actions);
+        }
     }
 
     fn bus_name_refused(reason: &str, actions: &mut Vec<Action>) {
@@ -341,7 +371,10 @@ impl State {
 
     /// The jobs of a manager that stops end for its clients too.
     fn stop(&mut self, actions: &mut Vec<Action>) {
-        self.clients.forget_all(actions);
+        for call in self.clients.forget_all(actions) {
+            let error = CallError::new(error_name::FAILED, "The manager stops");
+            requests::reply_error(call, error, actions);
+        }
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             actions.push(Action::Close(peer));
             self.forget_peer(peer, "the manager stops", actions);

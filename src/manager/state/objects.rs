@@ -14,6 +14,8 @@ impl Object {
             Self::Node(name) => names::node_path(name),
             Self::Jobs => names::JOB_PARENT_PATH.to_owned(),
             Self::Job(id) => names::job_path(*id),
+            Self::Monitors => names::MONITOR_PARENT_PATH.to_owned(),
+            Self::Monitor(id) => names::monitor_path(*id),
         }
     }
 
@@ -30,12 +32,11 @@ impl Object {
         } else if let Some(label) = below(names::NODE_PARENT_PATH) {
             names::unescape_label(label).map_or_else(|| Self::Unknown(path.to_owned()), Self::Node)
         } else if let Some(id) = below(names::JOB_PARENT_PATH) {
-            // Only the form that we write: "+1" and "01" parse as numbers too.
-            let id = id
-                .parse()
-                .ok()
-                .filter(|number: &u32| number.to_string() == id);
-            id.map_or_else(|| Self::Unknown(path.to_owned()), Self::Job)
+            numbered(id).map_or_else(|| Self::Unknown(path.to_owned()), Self::Job)
+        } else if path == names::MONITOR_PARENT_PATH {
+            Self::Monitors
+        } else if let Some(id) = below(names::MONITOR_PARENT_PATH) {
+            numbered(id).map_or_else(|| Self::Unknown(path.to_owned()), Self::Monitor)
         } else if path == "/" || names::MANAGER_PATH.starts_with(&format!("{path}/")) {
             Self::Above(path.to_owned())
         } else {
@@ -50,17 +51,30 @@ impl Object {
             Self::Manager => Some(names::MANAGER_INTERFACE),
             Self::Node(_) => Some(names::NODE_INTERFACE),
             Self::Job(_) => Some(names::JOB_INTERFACE),
-            Self::Above(_) | Self::Nodes | Self::Jobs | Self::Unknown(_) => None,
+            Self::Monitor(_) => Some(names::MONITOR_INTERFACE),
+            Self::Above(_) | Self::Nodes | Self::Jobs | Self::Monitors | Self::Unknown(_) => None,
         }
     }
+}
+
+/// The number that is the last element of a path, only in the form that we write: "+1" and "01"
+/// parse as numbers too.
+fn numbered(label: &str) -> Option<u32> {
+    let number: Option<u32> = label.parse().ok();
+    number.filter(|number| number.to_string() == label)
 }
 
 impl State {
     pub(super) fn exists(&self, object: &Object) -> bool {
         match object {
-            Object::Above(_) | Object::Manager | Object::Nodes | Object::Jobs => true,
+            Object::Above(_)
+            | Object::Manager
+            | Object::Nodes
+            | Object::Jobs
+            | Object::Monitors => true,
             Object::Node(name) => self.node_index.contains_key(name),
             Object::Job(id) => self.jobs.announced(*id).is_some(),
+            Object::Monitor(id) => self.monitors.exists(*id),
             Object::Unknown(_) => false,
         }
     }
@@ -73,14 +87,17 @@ impl State {
                 let next = rest.and_then(|rest| rest.split('/').nth(1));
                 next.map(str::to_owned).into_iter().collect()
             }
-            Object::Manager => vec!["node".to_owned(), "job".to_owned()],
+            Object::Manager => ["node", "job", "monitor"].map(str::to_owned).to_vec(),
             Object::Nodes => self
                 .nodes
                 .iter()
                 .map(|node| names::escape_label(&node.name))
                 .collect(),
             Object::Jobs => self.jobs.announced_ids().map(|id| id.to_string()).collect(),
-            Object::Node(_) | Object::Job(_) | Object::Unknown(_) => Vec::new(),
+            Object::Monitors => self.monitors.ids().map(|id| id.to_string()).collect(),
+            Object::Node(_) | Object::Job(_) | Object::Monitor(_) | Object::Unknown(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -125,7 +142,12 @@ impl State {
                 .get(name)
                 .map_or_else(Vec::new, |&i| self.node_properties(i)),
             Object::Job(id) => self.job_properties(*id),
-            Object::Above(_) | Object::Nodes | Object::Jobs | Object::Unknown(_) => Vec::new(),
+            Object::Above(_)
+            | Object::Nodes
+            | Object::Jobs
+            | Object::Monitors
+            | Object::Monitor(_)
+            | Object::Unknown(_) => Vec::new(),
         }
     }
 

@@ -135,6 +135,7 @@ impl State {
             self.request_lost(id, pending, &name, actions);
         }
         self.end_jobs_of(index, actions);
+        self.unwatch_node(index, actions);
         self.announce_node(index, actions);
     }
 
@@ -189,6 +190,7 @@ impl State {
             FromPeer::JobStateChanged { id: job, state } => {
                 self.job_state_changed(id, job, &state, actions);
             }
+            FromPeer::Unit { unit, change } => self.unit_changed(id, &unit, change, actions),
             FromPeer::Heartbeat | FromPeer::Other => {}
         }
     }
@@ -300,6 +302,7 @@ impl State {
             },
             actions,
         );
+        self.watch_node(index, id, actions);
     }
 
     /// Tells the bus whether a node is online.

@@ -32,6 +32,13 @@ pub(super) enum Purpose {
         /// Index of the node.
         node: usize,
     },
+    /// The units of a node, for those who watch it.
+    Watch {
+        /// Index of the node.
+        node: usize,
+        /// Number of the list.
+        list: u64,
+    },
     /// It tells whether systemd accepted the job.
     Job(u32),
     /// It tells whether the agent could cancel the job; a client waits for that.
@@ -129,6 +136,10 @@ impl State {
         match purpose {
             Purpose::Relay(call) => finish_relay(call, &method, answer, actions),
             Purpose::List { listing, node } => self.listed(listing, node, answer, actions),
+            Purpose::Watch { node, list } => {
+                let answer = answer.and_then(|body| expect_signature(&method, body));
+                self.watched_units_listed((node, list), answer, actions);
+            }
             Purpose::Job(job) => self.job_accepted(job, answer.map(drop), actions),
             Purpose::CancelJob(call) => Self::cancel_answered(call, answer.map(drop), actions),
             Purpose::LateJob(job) => self.late_acceptance(id, job, &answer.map(drop), actions),
@@ -160,6 +171,9 @@ impl State {
         match purpose {
             Purpose::Relay(call) | Purpose::CancelJob(call) => reply_error(call, error, actions),
             Purpose::List { listing, node } => self.listed(listing, node, Err(error), actions),
+            Purpose::Watch { node, list } => {
+                self.watched_units_listed((node, list), Err(error), actions);
+            }
             Purpose::Job(job) => self.job_accepted(job, Err(error), actions),
             Purpose::LateJob(_) | Purpose::Nobody => {}
         }

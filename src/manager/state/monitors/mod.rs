@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     State,
-    event::{Action, Call, PeerId, Reason, Signal, ToPeer, UnitChange},
+    event::{Action, Call, PeerId, Signal, ToPeer, UnitChange},
     log,
     requests::{Purpose, reply, reply_error},
 };
@@ -117,15 +117,31 @@ impl State {
     /// `Manager.CreateMonitor`
     pub(super) fn create_monitor(&mut self, call: Call, actions: &mut Vec<Action>) {
         let monitors = &self.monitors.monitors;
-        let own = monitors.values().filter(|monitor| monitor.owner == call.client);
+        let own = monitors
+            .values()
+            .filter(|monitor| monitor.owner == call.client);
         let own = own.count();
         if own >= limits::MAX_MONITORS_PER_CLIENT {
-            let text = format!("{} has {own} monitors, the most that are allowed", call.client);
-            return reply_error(call, CallError::new(error_name::LIMITS_EXCEEDED, text), actions);
+            let text = format!(
+                "{} has {own} monitors, the most that are allowed",
+                call.client
+            );
+            return reply_error(
+                call,
+                CallError::new(error_name::LIMITS_EXCEEDED, text),
+                actions,
+            );
         }
         if monitors.len() >= limits::MAX_MONITORS {
-            let text = format!("There are {} monitors, the most that are allowed", monitors.len());
-            return reply_error(call, CallError::new(error_name::LIMITS_EXCEEDED, text), actions);
+            let text = format!(
+                "There are {} monitors, the most that are allowed",
+                monitors.len()
+            );
+            return reply_error(
+                call,
+                CallError::new(error_name::LIMITS_EXCEEDED, text),
+                actions,
+            );
         }
         let id = self.monitors.next_monitor();
         let monitor = Monitor {
@@ -137,7 +153,8 @@ impl State {
         };
         self.monitors.monitors.insert(id, monitor);
         self.monitors.need(&call.client, actions);
-        self.clients.log(&call.client, format!("Monitor {id}"), actions);
+        self.clients
+            .log(&call.client, format!("Monitor {id}"), actions);
         let path = ObjectPath(names::monitor_path(id));
         reply(call, Body::of(&(path,)), actions);
     }
@@ -152,7 +169,10 @@ impl State {
         }
         for client in monitor.peers.into_values() {
             let reason = "monitor closed".to_owned();
-            let signal = Signal::PeerRemoved { monitor: id, reason };
+            let signal = Signal::PeerRemoved {
+                monitor: id,
+                reason,
+            };
             self.monitors.need_no_longer(&client, actions);
             actions.push(Action::EmitTo { client, signal });
         }
@@ -204,7 +224,11 @@ impl State {
     fn tell_agent(&mut self, peer: PeerId, method: &str, unit: &str, actions: &mut Vec<Action>) {
         let method = method.to_owned();
         let arguments = Body::of(&(unit,));
-        self.send(peer, ToPeer::CallWithoutReply { method, arguments }, actions);
+        self.send(
+            peer,
+            ToPeer::CallWithoutReply { method, arguments },
+            actions,
+        );
     }
 
     /// A node is lost.
@@ -222,6 +246,14 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         if let Some(node) = self.peers.get(&peer).and_then(|peer| peer.node) {
+            if let UnitChange::Properties { changed, .. } = &change
+                && changed.bytes.len() > limits::MAX_TOLD_PROPERTIES
+            {
+                let bytes = changed.bytes.len();
+                let text = format!("{bytes} bytes of properties of {unit} are not told: too large");
+                log(actions, Level::Warn, text);
+                return;
+            }
             let tells = self.monitors.watches[node].changed(unit, change, self.bus_congested);
             self.tell(node, tells, actions);
         }
@@ -229,14 +261,25 @@ impl State {
 
     fn tell(&self, node: usize, tells: Vec<Tell>, actions: &mut Vec<Action>) {
         let name = &self.nodes[node].name;
-        for Tell { monitor, unit, change } in tells {
+        for Tell {
+            monitor,
+            unit,
+            change,
+        } in tells
+        {
             let is_for_all = !matches!(change, UnitChange::Properties { .. });
             let node = name.clone();
-            let signal = Signal::Unit { monitor, node, unit, change };
+            let signal = Signal::Unit {
+                monitor,
+                node,
+                unit,
+                change,
+            };
             if is_for_all {
                 actions.push(Action::Emit(signal));
             } else if let Some(monitor) = self.monitors.monitors.get(&monitor) {
-                let clients: BTreeSet<&String> = monitor.peers.values().chain([&monitor.owner]).collect();
+                let clients: BTreeSet<&String> =
+                    monitor.peers.values().chain([&monitor.owner]).collect();
                 for client in clients {
                     let (client, signal) = (client.clone(), signal.clone());
                     actions.push(Action::EmitTo { client, signal });
@@ -291,7 +334,9 @@ impl State {
 
     /// The part of the tick that asks again what could not be answered.
     pub(super) fn ask_for_lists_again(&mut self) {
-        self.monitors.to_list.append(&mut self.monitors.to_list_later);
+        self.monitors
+            .to_list
+            .append(&mut self.monitors.to_list_later);
     }
 
     /// The bus takes messages again: whoever missed something gets a snapshot.

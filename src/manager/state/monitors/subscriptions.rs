@@ -37,7 +37,11 @@ impl State {
             None => {
                 if let Err(call) = self.clients.hold(call, (id, method), actions) {
                     let text = "Too many callers wait to be looked up";
-                    reply_error(call, CallError::new(error_name::LIMITS_EXCEEDED, text), actions);
+                    reply_error(
+                        call,
+                        CallError::new(error_name::LIMITS_EXCEEDED, text),
+                        actions,
+                    );
                 }
             }
         }
@@ -55,7 +59,11 @@ impl State {
             self.use_monitor(call, id, method, actions);
         } else {
             let text = format!("Monitor {id} belongs to another client");
-            reply_error(call, CallError::new(error_name::ACCESS_DENIED, text), actions);
+            reply_error(
+                call,
+                CallError::new(error_name::ACCESS_DENIED, text),
+                actions,
+            );
         }
     }
 
@@ -126,7 +134,11 @@ impl State {
         let own = monitor.map_or(0, |monitor| monitor.watched);
         for (whose, watched, most) in [
             ("The monitor watches", own, limits::MAX_WATCHED_PER_MONITOR),
-            ("All monitors watch", self.monitors.watched, limits::MAX_WATCHED),
+            (
+                "All monitors watch",
+                self.monitors.watched,
+                limits::MAX_WATCHED,
+            ),
         ] {
             if watched + more > most {
                 let text = format!(
@@ -275,7 +287,10 @@ impl State {
             return Err(CallError::new(error_name::INVALID_ARGS, text));
         };
         self.monitors.need_no_longer(&client, actions);
-        let signal = Signal::PeerRemoved { monitor: id, reason };
+        let signal = Signal::PeerRemoved {
+            monitor: id,
+            reason,
+        };
         actions.push(Action::EmitTo { client, signal });
         Ok(())
     }

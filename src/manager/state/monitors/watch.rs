@@ -175,7 +175,11 @@ impl Watch {
     }
 
     /// Takes over a list of the node's units.
-    pub(super) fn listed(&mut self, list: &Body, is_congested: bool) -> Result<Vec<Tell>, Malformed> {
+    pub(super) fn listed(
+        &mut self,
+        list: &Body,
+        is_congested: bool,
+    ) -> Result<Vec<Tell>, Malformed> {
         let listed = self.read_watched(list)?;
         if is_congested {
             self.fall_behind();
@@ -184,12 +188,22 @@ impl Watch {
         }
         let before = std::mem::replace(&mut self.units, listed);
         let behind = self.behind.take();
-        let known = behind.clone().unwrap_or_else(|| before.keys().cloned().collect());
+        let known = behind
+            .clone()
+            .unwrap_or_else(|| before.keys().cloned().collect());
         let mut tells = Vec::new();
-        for name in known.iter().chain(self.units.keys()).collect::<BTreeSet<_>>() {
+        for name in known
+            .iter()
+            .chain(self.units.keys())
+            .collect::<BTreeSet<_>>()
+        {
             let audience = self.audience(name);
             let Some(unit) = self.units.get(name) else {
-                let reason = if behind.is_some() { Reason::Virtual } else { Reason::Real };
+                let reason = if behind.is_some() {
+                    Reason::Virtual
+                } else {
+                    Reason::Real
+                };
                 let told = audience.into_iter().filter(|(_, hearer)| hearer.is_told);
                 tells.extend(told.map(|(monitor, _)| removed(monitor, name, reason)));
                 continue;
@@ -200,7 +214,11 @@ impl Watch {
                 } else {
                     changes(before.get(name), unit)
                 };
-                tells.extend(changes.into_iter().map(|change| tell(monitor, name, change)));
+                tells.extend(
+                    changes
+                        .into_iter()
+                        .map(|change| tell(monitor, name, change)),
+                );
             }
         }
         self.settle();
@@ -241,7 +259,12 @@ impl Watch {
     // Changes
 
     /// The agent told of a change of a unit.
-    pub(super) fn changed(&mut self, name: &str, change: UnitChange, is_congested: bool) -> Vec<Tell> {
+    pub(super) fn changed(
+        &mut self,
+        name: &str,
+        change: UnitChange,
+        is_congested: bool,
+    ) -> Vec<Tell> {
         if !is_unit_name(name) || !self.is_watched(name) {
             return Vec::new();
         }
@@ -254,8 +277,11 @@ impl Watch {
         }
         let audience = self.audience(name);
         let told = audience.into_iter().filter(|(_, hearer)| hearer.is_told);
-        told.flat_map(|(monitor, _)| news.iter().map(move |change| tell(monitor, name, change.clone())))
-            .collect()
+        told.flat_map(|(monitor, _)| {
+            news.iter()
+                .map(move |change| tell(monitor, name, change.clone()))
+        })
+        .collect()
     }
 
     /// Takes over a change; what of it is news.
@@ -278,7 +304,11 @@ impl Watch {
             news.push(UnitChange::New { reason });
         }
         match change {
-            UnitChange::State { active, sub, reason } => {
+            UnitChange::State {
+                active,
+                sub,
+                reason,
+            } => {
                 let unit = Unit::new(&active, &sub);
                 if self.units.get(name) != Some(&unit) {
                     news.push(unit.state(reason));
@@ -305,9 +335,15 @@ impl Watch {
         let names = names.unwrap_or_else(|| units.keys().cloned().collect());
         let mut tells = Vec::new();
         for name in &names {
-            let is_inactive = units.get(name).is_some_and(|unit| unit.active == "inactive");
+            let is_inactive = units
+                .get(name)
+                .is_some_and(|unit| unit.active == "inactive");
             let offline = Unit::new("inactive", AGENT_OFFLINE).state(Reason::Virtual);
-            for (monitor, _) in self.audience(name).into_iter().filter(|(_, hearer)| hearer.is_told) {
+            for (monitor, _) in self
+                .audience(name)
+                .into_iter()
+                .filter(|(_, hearer)| hearer.is_told)
+            {
                 if !is_inactive {
                     tells.push(tell(monitor, name, offline.clone()));
                 }
@@ -331,7 +367,9 @@ impl Watch {
     /// The monitors that watch `unit`.
     fn audience(&self, unit: &str) -> BTreeMap<u32, Hearer> {
         let mut audience: BTreeMap<u32, Hearer> = BTreeMap::new();
-        let of_all = (unit != EVERY_UNIT).then(|| self.watchers.get(EVERY_UNIT)).flatten();
+        let of_all = (unit != EVERY_UNIT)
+            .then(|| self.watchers.get(EVERY_UNIT))
+            .flatten();
         for watchers in self.watchers.get(unit).into_iter().chain(of_all) {
             for ((monitor, _), stage) in watchers {
                 let hearer = audience.entry(*monitor).or_default();
@@ -363,7 +401,11 @@ struct Hearer {
 
 fn tell(monitor: u32, unit: &str, change: UnitChange) -> Tell {
     let unit = unit.to_owned();
-    Tell { monitor, unit, change }
+    Tell {
+        monitor,
+        unit,
+        change,
+    }
 }
 
 fn removed(monitor: u32, unit: &str, reason: Reason) -> Tell {
