@@ -5,7 +5,7 @@ use std::time::Duration;
 use hirte::{
     agent::state::Event as AgentEvent,
     bus::{Body, CallError, error_name},
-    manager::state::event::{Call, Event, JobKind, Method, Object},
+    manager::state::event::{Call, Event, JobKind, Method, MonitorMethod, Object},
 };
 
 use super::world::{Happening, World};
@@ -84,6 +84,11 @@ impl World {
             72..=79 => self.hostile_acts(),
             80..=82 => self.hostile_connects(),
             83 if self.prng.percent(10) => self.flood(),
+            86 => self.client_leaves(),
+            87..=89 => {
+                let node = self.prng.index(self.nodes.len());
+                self.unit_comes_or_goes(node);
+            }
             84 => {
                 let congested = self.prng.percent(30);
                 self.manager_handles(Event::BusCongested(congested));
@@ -112,7 +117,7 @@ impl World {
             method: method.to_owned(),
             arguments,
         };
-        let (object, method) = match self.prng.below(24) {
+        let (object, method) = match self.prng.below(30) {
             0..=9 => return self.client_wants_job(&node, *self.prng.clone().pick(&JobKind::ALL)),
             10..=12 => {
                 let back = self.prng.below(8);
@@ -140,9 +145,46 @@ impl World {
                 let error = CallError::new(error_name::UNKNOWN_METHOD, "Unknown method");
                 (on_node, Method::Refused(error))
             }
+            23..=28 => return self.client_monitors(&node),
             _ => (Object::Manager, Method::Ping("hello".to_owned())),
         };
         self.client_asks(object, method);
+    }
+
+    /// A client creates or uses a monitor, its own or that of another.
+    fn client_monitors(&mut self, node: &str) {
+        let node = if self.prng.percent(30) { "*" } else { node }.to_owned();
+        let choice = self.prng.index(1 << 20);
+        let Some((id, owner, subscription)) = self.checker.views.pick(choice) else {
+            let client = self.any_client();
+            return self.client_calls_as(client, Object::Manager, Method::CreateMonitor);
+        };
+        let is_owner = self.prng.percent(80);
+        let client = if is_owner { owner } else { self.any_client() };
+        let method = match self.prng.below(12) {
+            0 => return self.client_calls_as(client, Object::Manager, Method::CreateMonitor),
+            1 => MonitorMethod::Close,
+            2 | 3 => MonitorMethod::Unsubscribe(subscription.unwrap_or(7)),
+            4 => MonitorMethod::AddPeer(self.any_client()),
+            5 => MonitorMethod::RemovePeer {
+                peer: 1,
+                reason: "enough".to_owned(),
+            },
+            6..=8 => MonitorMethod::Subscribe {
+                node,
+                units: vec!["*".to_owned()],
+            },
+            _ => {
+                let units = [*self.prng.pick(&UNITS), "e.service", "nope.service"];
+                let units = units.map(str::to_owned).to_vec();
+                MonitorMethod::Subscribe { node, units }
+            }
+        };
+        self.client_calls_as(client, Object::Monitor(id), Method::Monitor(method));
+    }
+
+    fn any_client(&mut self) -> String {
+        self.prng.pick(&self.bus.clients).clone()
     }
 
     fn client_wants_job(&mut self, node: &str, kind: JobKind) {
@@ -159,14 +201,21 @@ impl World {
 
     /// A client calls a method.
     pub fn client_asks(&mut self, object: Object, method: Method) {
+        let client = self.any_client();
+        self.client_calls_as(client, object, method);
+    }
+
+    /// This client calls a method. It always wants to know the number of what it creates.
+    pub fn client_calls_as(&mut self, client: String, object: Object, method: Method) {
         if !self.bus.is_attached {
             return;
         }
         self.bus.last_serial += 1;
+        let is_monitor = matches!(method, Method::Monitor(_) | Method::CreateMonitor);
         let call = Call {
-            client: format!(":1.{}", self.prng.below(12)),
+            client,
             serial: self.bus.last_serial,
-            expects_reply: !self.prng.percent(5),
+            expects_reply: is_monitor || !self.prng.percent(5),
         };
         self.manager_handles(Event::Call {
             call,

@@ -14,6 +14,8 @@ use hirte::{
     },
 };
 
+use super::views::Views;
+
 /// A caller's name and its number of the call.
 type CallKey = (String, u32);
 
@@ -32,6 +34,7 @@ pub struct Checker {
     online: BTreeSet<String>,
     online_by_property: BTreeSet<String>,
     lookups: usize,
+    pub views: Views,
     /// Jobs that were announced and ended, over all runs: to see that something was tested.
     pub jobs_ended: u64,
     /// Their results.
@@ -45,6 +48,7 @@ pub struct Checker {
 struct OpenCall {
     deadline: Instant,
     job: Option<u32>,
+    asked: (Object, Method),
 }
 
 #[derive(Debug)]
@@ -109,6 +113,7 @@ impl Checker {
             jobs_ended: self.jobs_ended,
             results: std::mem::take(&mut self.results),
             jobs_lost: self.jobs_lost,
+            views: self.views.gone(),
             calls_answered: self.calls_answered,
             timeouts: self.timeouts,
             ..Self::default()
@@ -162,12 +167,18 @@ impl Checker {
 
     /// What the event itself changes. Returns the node that speaks by it.
     fn note_event(&mut self, now: Instant, event: &Event) -> Option<String> {
+        self.views.note_event(event);
         match event {
-            Event::Call { call, .. } if call.expects_reply => {
+            Event::Call {
+                call,
+                object,
+                method,
+            } if call.expects_reply => {
                 let deadline = now + limits::REQUEST;
                 let open = OpenCall {
                     deadline,
                     job: None,
+                    asked: (object.clone(), method.clone()),
                 };
                 self.deadlines.insert((deadline, key(call)));
                 self.calls.insert(key(call), open);
@@ -235,6 +246,12 @@ impl Checker {
                 self.replied(call, None)
             }
             Action::Emit(signal) => self.signal(event, signal, speaker),
+            Action::EmitTo { client, signal } => {
+                if let Signal::Unit { node, .. } = signal {
+                    own(event, speaker, node)?;
+                }
+                self.views.signalled(Some(client), signal)
+            }
             Action::LookUpClient(_) => {
                 self.lookups += 1;
                 ensure!(
@@ -268,6 +285,8 @@ impl Checker {
                 Ok(())
             }
             Action::AttachBus
+            | Action::WatchClient(_)
+            | Action::UnwatchClient(_)
             | Action::Ready
             | Action::Status(_)
             | Action::Watchdog
@@ -283,7 +302,10 @@ impl Checker {
         self.deadlines.remove(&(open.deadline, key(call)));
         self.calls_answered += 1;
         let Some(id) = open.job else {
-            return Ok(());
+            return match body {
+                Some(body) => self.views.answered(&call.client, &open.asked, body),
+                None => Ok(()),
+            };
         };
         let Some(job) = self.jobs.get_mut(&id) else {
             return Err(format!("the call for job {id} is answered after its end"));
@@ -356,6 +378,11 @@ impl Checker {
                 ensure!(changed, "{node} is {state} once more");
                 Ok(())
             }
+            Signal::Unit { node, .. } => {
+                own(event, speaker, node)?;
+                self.views.signalled(None, signal)
+            }
+            Signal::PeerRemoved { .. } => Err("PeerRemoved is sent to all".to_owned()),
             Signal::PropertiesChanged { object, changed } => match object {
                 Object::Job(id) => {
                     let job = self.jobs.get(id).filter(|job| job.phase != Phase::Asked);

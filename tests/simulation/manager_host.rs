@@ -1,6 +1,9 @@
 //! The machine of the manager, and its bus.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use hirte::{
     core::Instant,
@@ -14,6 +17,7 @@ use super::{
     mutant::Subject,
     network::{End, Item},
     replay::Turn,
+    views::client_uid,
     world::{Happening, World, reading},
 };
 
@@ -38,6 +42,10 @@ pub struct Bus {
     pub is_attached: bool,
     pub last_serial: u32,
     pub clients_left_until: Instant,
+    /// Names of the clients. A name is never used again.
+    pub clients: Vec<String>,
+    /// Those of which the manager wants to know when they leave.
+    pub watched: BTreeSet<String>,
 }
 
 impl Bus {
@@ -47,6 +55,8 @@ impl Bus {
             is_attached: false,
             last_serial: 0,
             clients_left_until: Instant::default(),
+            clients: (0..12).map(|number| format!(":1.{number}")).collect(),
+            watched: BTreeSet::new(),
         }
     }
 }
@@ -73,6 +83,7 @@ impl World {
         self.manager.run += 1;
         self.manager.waiting.clear();
         self.bus.is_attached = false;
+        self.bus.watched.clear();
         self.checker.manager_gone();
         let open: Vec<PeerId> = self.connections.keys().copied().collect();
         for peer in open {
@@ -154,26 +165,58 @@ impl World {
                     .prng
                     .time(Duration::from_micros(100), Duration::from_millis(20));
                 let has_left = self.now < self.bus.clients_left_until;
-                let credentials = (!has_left).then_some(Credentials { uid: 0, pid: 7 });
+                let uid = client_uid(&client);
+                let credentials = (!has_left).then_some(Credentials { uid, pid: 7 });
                 let event = Event::ClientKnown {
                     client,
                     credentials,
                 };
                 self.after(time, Happening::ToManager(run, event));
             }
+            Action::WatchClient(client) => {
+                if self.bus.clients.contains(&client) {
+                    self.bus.watched.insert(client);
+                } else {
+                    let time = Duration::from_millis(1);
+                    self.after(
+                        time,
+                        Happening::ToManager(run, Event::ClientLeft { client }),
+                    );
+                }
+            }
+            Action::UnwatchClient(client) => drop(self.bus.watched.remove(&client)),
             Action::Exit { .. } => self.manager_ends(),
             _ => {}
+        }
+    }
+
+    /// A client leaves the bus, and another one comes.
+    pub fn client_leaves(&mut self) {
+        let at = self.prng.index(self.bus.clients.len());
+        let number = self.bus.clients.len() * 1000 + usize::try_from(self.queued).unwrap();
+        let another = format!(":1.{}", number * 2 + at % 2);
+        let client = std::mem::replace(&mut self.bus.clients[at], another);
+        if self.bus.watched.contains(&client) {
+            let time = self
+                .prng
+                .time(Duration::from_micros(100), Duration::from_millis(20));
+            let event = Event::ClientLeft { client };
+            self.after(time, Happening::ToManager(self.manager.run, event));
         }
     }
 
     /// The bus restarts: whatever it still had to say is lost.
     pub fn bus_lost(&mut self, time: Duration) {
         self.bus.is_up = false;
+        self.bus.watched.clear();
         self.after(time, Happening::BusBack);
         self.queue.retain(|_, happening| {
             !matches!(
                 happening,
-                Happening::ToManager(_, Event::ClientKnown { .. } | Event::BusAttached)
+                Happening::ToManager(
+                    _,
+                    Event::ClientKnown { .. } | Event::ClientLeft { .. } | Event::BusAttached
+                )
             )
         });
         if std::mem::take(&mut self.bus.is_attached) {

@@ -8,6 +8,7 @@
 //! - `chaos`: what clients ask and what goes wrong, by chance
 //! - `systematic`: a fault at every step of one small scenario
 //! - `check`: what must hold whatever happens
+//! - `views`: what monitors make of what they are told
 //! - `mutant`: managers with a fault, to show that `check` notices it
 //! - `replay`: the same events give the same actions
 //!
@@ -24,4 +25,5 @@ pub mod prng;
 mod replay;
 pub mod systematic;
 mod systemd;
+pub mod views;
 pub mod world;

@@ -169,6 +169,7 @@ impl World {
             event: FromManager::Call(call),
             ..
         } = &event
+            && call.expects_reply
         {
             host.calls.insert(call.serial);
         }
@@ -309,6 +310,12 @@ impl World {
                 self.systemd_sends(node, connection, signal, Duration::from_micros(20));
             }
         }
+    }
+
+    /// A unit that nobody starts by a job is loaded, changes or is unloaded.
+    pub fn unit_comes_or_goes(&mut self, node: usize) {
+        let effects = self.nodes[node].systemd.come_or_go(&mut self.prng);
+        self.take_effect(node, effects);
     }
 
     /// systemd executes itself again: its connections are gone, its jobs stay.

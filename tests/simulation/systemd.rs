@@ -27,7 +27,8 @@ pub struct Systemd {
 
 #[derive(Clone, Debug, Default)]
 pub struct Unit {
-    active: &'static str,
+    pub active: &'static str,
+    pub sub: &'static str,
     result: &'static str,
     changed: Instant,
     activated: Instant,
@@ -59,6 +60,7 @@ impl Systemd {
     pub fn new(units: &[&str]) -> Self {
         let inactive = Unit {
             active: "inactive",
+            sub: "dead",
             result: "success",
             ..Unit::default()
         };
@@ -95,10 +97,19 @@ impl Systemd {
             return self.queue(&unit, kind, &mode, prng, effects);
         }
         match member.as_ref() {
-            "Subscribe" | "Reload" | "AddMatch" => Ok(Body::default()),
+            "Subscribe" | "AddMatch" => Ok(Body::default()),
+            "Reload" => {
+                self.reload(effects);
+                Ok(Body::default())
+            }
             "Hello" => Ok(Body::of(&(":1.1",))),
             "ListJobs" => Ok(self.list_jobs()),
-            "ListUnits" => Ok(self.list_units()),
+            "ListUnits" => Ok(self.list_units(|_| true)),
+            "ListUnitsByPatterns" => {
+                let (states, patterns): (Vec<String>, Vec<String>) = body.parse().unwrap();
+                assert!(states.is_empty());
+                Ok(self.list_units(|name| patterns.contains(name)))
+            }
             "CancelJob" => {
                 let (number,) = body.parse().unwrap();
                 self.cancel(number, effects)
@@ -201,12 +212,12 @@ impl Systemd {
         if unit.active == "active" {
             unit.activated = now;
         }
-        effects.signals.push(FromSystemd::UnitState {
-            unit: name,
-            load: None,
-            active: Some(unit.active.to_owned()),
-            sub: Some("running".to_owned()),
-        });
+        unit.sub = match unit.active {
+            "active" => "running",
+            "inactive" => "dead",
+            other => other,
+        };
+        effects.signals.extend(changed(&name, unit));
         let result = match (failed, kind) {
             (true, "start" | "restart" | "reload") => {
                 *prng.pick(&["failed", "timeout", "dependency"])
@@ -242,12 +253,53 @@ impl Systemd {
         Body::of(&(self.jobs.iter().map(row).collect::<Vec<_>>(),))
     }
 
-    fn list_units(&self) -> Body {
+    /// systemd loads its configuration again, and announces every unit once more.
+    fn reload(&self, effects: &mut Effects) {
+        effects.signals.push(FromSystemd::Reloading(true));
+        for unit in self.units.keys().cloned() {
+            effects.signals.push(FromSystemd::UnitRemoved { unit });
+        }
+        for unit in self.units.keys().cloned() {
+            effects.signals.push(FromSystemd::UnitNew { unit });
+        }
+        effects.signals.push(FromSystemd::Reloading(false));
+    }
+
+    /// A unit is loaded, and perhaps active before it is announced; or fails; or is unloaded.
+    pub fn come_or_go(&mut self, prng: &mut Prng) -> Effects {
+        let mut effects = Effects::default();
+        let name = "e.service".to_owned();
+        match self.units.get_mut(&name) {
+            None => {
+                let (active, sub) = *prng.pick(&[("inactive", "dead"), ("active", "running")]);
+                let unit = Unit {
+                    active,
+                    sub,
+                    ..Unit::default()
+                };
+                self.units.insert(name.clone(), unit);
+                effects.signals.push(FromSystemd::UnitNew { unit: name });
+            }
+            Some(unit) if unit.active == "active" => {
+                (unit.active, unit.sub) = ("failed", "failed");
+                effects.signals.extend(changed(&name, unit));
+            }
+            Some(_) => {
+                self.units.remove(&name);
+                effects
+                    .signals
+                    .push(FromSystemd::UnitRemoved { unit: name });
+            }
+        }
+        effects
+    }
+
+    fn list_units(&self, wanted: impl Fn(&String) -> bool) -> Body {
         let mut writer = marshal::Writer::default();
         writer.array(8, |rows| {
-            for (name, unit) in &self.units {
+            for (name, unit) in self.units.iter().filter(|(name, _)| wanted(name)) {
                 rows.align(8);
-                for text in [name, "", "loaded", unit.active, "sub", ""] {
+                for text in [name, "", "loaded", unit.active, unit.sub, ""] {
                     rows.str(text);
                 }
                 rows.str(&names::systemd_unit_path(name));
@@ -262,6 +314,24 @@ impl Systemd {
             bytes: writer.into_bytes(),
         }
     }
+}
+
+/// What systemd signals when a service has changed: its own properties, and those of all units.
+fn changed(name: &str, unit: &Unit) -> [FromSystemd; 2] {
+    let own = Body::of(&(vec![Entry("MainPID", Value::U32(7))],));
+    let of_all = Body::of(&(vec![
+        Entry("ActiveState", Value::Str(unit.active.to_owned())),
+        Entry("SubState", Value::Str(unit.sub.to_owned())),
+    ],));
+    [
+        ("org.freedesktop.systemd1.Service", own),
+        (names::SYSTEMD_UNIT_INTERFACE, of_all),
+    ]
+    .map(|(interface, changed)| FromSystemd::UnitProperties {
+        unit: name.to_owned(),
+        interface: interface.to_owned(),
+        changed,
+    })
 }
 
 fn properties(unit: &Unit) -> Body {

@@ -85,6 +85,8 @@ pub struct Stats {
     pub jobs_lost: u64,
     pub calls_answered: u64,
     pub timeouts: u64,
+    /// What monitors told.
+    pub told: u64,
     /// The results that clients heard of.
     pub results: Vec<String>,
     /// The results that the nodes' systemds gave.
@@ -168,6 +170,7 @@ impl World {
                 .checker
                 .at_rest()
                 .and_then(|()| self.agents_at_rest())
+                .and_then(|()| self.monitors_at_rest())
                 .and_then(|()| self.replay_all()),
         };
         verdict.map_err(|violation| format!("{violation}\n{}", self.last_turns()))?;
@@ -177,6 +180,7 @@ impl World {
             jobs_lost: self.checker.jobs_lost,
             calls_answered: self.checker.calls_answered,
             timeouts: self.checker.timeouts,
+            told: self.checker.views.told,
             results: self.checker.results,
             truth: self
                 .nodes
@@ -250,6 +254,17 @@ impl World {
             Some(node) => Err(format!("{} has not answered {:?}", node.name, node.calls)),
             None => Ok(()),
         }
+    }
+
+    fn monitors_at_rest(&self) -> Result<(), String> {
+        let mut truth = BTreeMap::new();
+        for node in &self.nodes {
+            for (name, unit) in &node.systemd.units {
+                let states = (unit.active.to_owned(), unit.sub.to_owned());
+                truth.insert((node.name.clone(), name.clone()), states);
+            }
+        }
+        self.checker.views.compare(&truth)
     }
 
     fn replay_all(&self) -> Result<(), String> {
