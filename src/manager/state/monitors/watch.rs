@@ -6,8 +6,9 @@
 //! node that returns, and watchers that missed something because the bus was congested go the same
 //! way. What a watcher is told adds up to the truth, because
 //!
-//! - the agent speaks in the order in which things happen, and its list of units is one of its
-//!   messages, so that the list and the changes after it are all there is;
+//! - the agent speaks in the order in which things happen, and a list tells how things are after
+//!   it was asked for: so the list, but for units of which was told since it was asked for, and
+//!   all that is told after that, are all there is;
 //! - a change is told only if it changes what is known, and only what is known is told;
 //! - the names that watchers know of are kept from the first change that is not told
 //!   (`behind`) until the next snapshot, which also tells what is gone.
@@ -96,6 +97,9 @@ pub(super) struct Watch {
     /// Whether it is awaited, and whether another is wanted after it.
     is_asked: bool,
     is_wanted_again: bool,
+    /// Units that were told of since then, and whether their states were: of these the list may
+    /// come too late.
+    since_asked: BTreeMap<String, bool>,
 }
 
 impl Watch {
@@ -154,6 +158,7 @@ impl Watch {
             return None;
         }
         self.is_asked = true;
+        self.since_asked.clear();
         self.last_list += 1;
         Some(self.last_list)
     }
@@ -180,7 +185,8 @@ impl Watch {
         list: &Body,
         is_congested: bool,
     ) -> Result<Vec<Tell>, Malformed> {
-        let listed = self.read_watched(list)?;
+        let mut listed = self.read_watched(list)?;
+        self.correct(&mut listed);
         if is_congested {
             self.fall_behind();
             self.units = listed;
@@ -223,6 +229,17 @@ impl Watch {
         }
         self.settle();
         Ok(tells)
+    }
+
+    /// What was told since the list was asked for is right, however late the list comes.
+    fn correct(&mut self, listed: &mut BTreeMap<String, Unit>) {
+        for (name, has_states) in std::mem::take(&mut self.since_asked) {
+            match self.units.get(&name) {
+                Some(unit) if has_states => drop(listed.insert(name, unit.clone())),
+                Some(unit) => drop(listed.entry(name).or_insert_with(|| unit.clone())),
+                None => drop(listed.remove(&name)),
+            }
+        }
     }
 
     /// The units of a list that are watched, up to [`limits::MAX_WATCHED_UNITS_PER_NODE`].
@@ -271,6 +288,7 @@ impl Watch {
         if is_congested {
             self.fall_behind();
         }
+        self.note(name, &change);
         let news = self.take_over(name, change);
         if self.behind.is_some() || news.is_empty() {
             return Vec::new();
@@ -282,6 +300,17 @@ impl Watch {
                 .map(move |change| tell(monitor, name, change.clone()))
         })
         .collect()
+    }
+
+    fn note(&mut self, name: &str, change: &UnitChange) {
+        if self.is_asked && self.since_asked.len() < limits::MAX_WATCHED_UNITS_PER_NODE {
+            let has_states = self.since_asked.entry(name.to_owned()).or_default();
+            match change {
+                UnitChange::State { .. } => *has_states = true,
+                UnitChange::Removed { .. } => *has_states = false,
+                UnitChange::New { .. } | UnitChange::Properties { .. } => {}
+            }
+        }
     }
 
     /// Takes over a change; what of it is news.
