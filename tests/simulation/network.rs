@@ -245,6 +245,21 @@ impl World {
         }
     }
 
+    /// Takes what is on its way to one end of a connection, in its order.
+    fn take_travelling(&mut self, peer: PeerId, end: End) -> Vec<Item> {
+        let of_end = |happening: &Happening| matches!(happening, Happening::Arrival(of, to, _) if (*of, *to) == (peer, end));
+        let queue = std::mem::take(&mut self.queue);
+        let (taken, left) = queue
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, happening)| of_end(happening));
+        self.queue = left.into_iter().collect();
+        let item = |(_, happening)| match happening {
+            Happening::Arrival(_, _, item) => Some(item),
+            _ => None,
+        };
+        taken.into_iter().filter_map(item).collect()
+    }
+
     pub fn heal(&mut self, node: usize) {
         self.nodes[node].is_cut = false;
         let of_node: Vec<PeerId> = self
@@ -258,7 +273,10 @@ impl World {
                 let Some(connection) = self.connections.get_mut(&peer) else {
                     continue;
                 };
-                for item in std::mem::take(&mut connection.end(end).held) {
+                let mut items = std::mem::take(&mut connection.end(end).held);
+                // What was sent last may still be on its way, and must not come first.
+                items.extend(self.take_travelling(peer, end));
+                for item in items {
                     self.travel(peer, end, item);
                 }
             }
