@@ -90,7 +90,7 @@ impl State {
                 }
             }
             MonitorMethod::Unsubscribe(subscription) => {
-                self.unsubscribe((id, subscription), actions).map(done)
+                return self.unsubscribe(call, (id, subscription), actions);
             }
             MonitorMethod::Close => {
                 reply(call, Body::default(), actions);
@@ -203,23 +203,29 @@ impl State {
         }
     }
 
-    fn unsubscribe(
-        &mut self,
-        (id, number): Watcher,
-        actions: &mut Vec<Action>,
-    ) -> Result<(), CallError> {
+    fn unsubscribe(&mut self, call: Call, (id, number): Watcher, actions: &mut Vec<Action>) {
         let monitor = self.monitors.monitors.get_mut(&id);
         let removed = monitor.and_then(|monitor| monitor.subscriptions.remove(&number));
         let Some(subscription) = removed else {
             let text = format!("Subscription '{number}' not found");
-            return Err(CallError::new(error_name::NO_SUCH_SUBSCRIPTION, text));
+            let error = CallError::new(error_name::NO_SUCH_SUBSCRIPTION, text);
+            return reply_error(call, error, actions);
         };
+        reply(call, Body::default(), actions);
         let places = self.places(&subscription);
         if let Some(monitor) = self.monitors.monitors.get_mut(&id) {
             monitor.watched -= places;
         }
+        for node in self.nodes_of(&subscription) {
+            let units = subscription.units.iter();
+            let watch = &self.monitors.watches[node];
+            let tells = units.flat_map(|unit| watch.before_end(unit, (id, number)));
+            let mut tells: Vec<_> = tells.collect();
+            tells.sort_by(|one, other| one.unit.cmp(&other.unit));
+            tells.dedup();
+            self.tell(node, tells, actions);
+        }
         self.end_subscription((id, number), &subscription, actions);
-        Ok(())
     }
 
     /// What is left to do for a subscription that its monitor no longer has.

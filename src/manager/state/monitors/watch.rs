@@ -115,6 +115,48 @@ impl Watch {
         true
     }
 
+    /// What a monitor is told before its subscription to `unit` ends: units that it knows only by
+    /// this one and that another one, which waits for its snapshot, announces again, are gone
+    /// until then.
+    pub(super) fn before_end(&self, unit: &str, watcher: Watcher) -> Vec<Tell> {
+        let is_told = |key: &str| {
+            self.stages(key, watcher.0)
+                .any(|(w, s)| w != watcher && *s == Stage::Told)
+        };
+        let waits = |key: &str| self.stages(key, watcher.0).any(|(_, s)| *s != Stage::Told);
+        let is_handed_over = |name: &str| {
+            let keys = [name, EVERY_UNIT];
+            !keys.iter().any(|key| is_told(key)) && keys.iter().any(|key| waits(key))
+        };
+        let own = self
+            .watchers
+            .get(unit)
+            .and_then(|watchers| watchers.get(&watcher));
+        if own != Some(&Stage::Told) {
+            return Vec::new();
+        }
+        let known: Vec<&String> = match &self.behind {
+            Some(names) => names.iter().collect(),
+            None => self.units.keys().collect(),
+        };
+        let ended = known
+            .into_iter()
+            .filter(|name| unit == EVERY_UNIT || *name == unit);
+        ended
+            .filter(|name| is_handed_over(name))
+            .map(|name| removed(watcher.0, name, Reason::Virtual))
+            .collect()
+    }
+
+    /// How far the watchers of one monitor are with a unit.
+    fn stages(&self, unit: &str, monitor: u32) -> impl Iterator<Item = (Watcher, &Stage)> {
+        let of_monitor = (monitor, 0)..=(monitor, u32::MAX);
+        let watchers = self.watchers.get(unit).into_iter();
+        watchers
+            .flat_map(move |watchers| watchers.range(of_monitor.clone()))
+            .map(|(watcher, stage)| (*watcher, stage))
+    }
+
     /// Whether this was the last watcher of `unit`, so that the agent need not watch it.
     pub(super) fn remove(&mut self, unit: &str, watcher: Watcher) -> bool {
         let Some(watchers) = self.watchers.get_mut(unit) else {
