@@ -8,6 +8,7 @@
 pub mod body;
 pub mod error;
 pub mod interface;
+pub mod job;
 pub mod marshal;
 pub mod message;
 pub mod names;
@@ -16,4 +17,5 @@ pub mod signature;
 
 pub use body::{Body, ObjectPath, Value};
 pub use error::{CallError, name as error_name};
+pub use job::JobKind;
 pub use message::{Flags, Kind, Message};

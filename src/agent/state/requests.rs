@@ -255,7 +255,8 @@ impl State {
             Purpose::Setup | Purpose::ListJobs | Purpose::ListUnits => {}
             Purpose::RefreshUnits => self.units_refreshed(turn, Err(overdue())),
             Purpose::Job(job) => {
-                let line = format!("{} unit {}: {}", job.method, job.unit, overdue().message);
+                let (method, why) = (job.kind.method(), overdue().message);
+                let line = format!("{method} unit {}: {why}", job.unit);
                 turn.log(Level::Warn, line);
                 self.jobs.forget_request(job.id, job.caller, &self.manager);
                 self.reply(turn, job.caller, Err(overdue()));
