@@ -98,6 +98,11 @@ impl Jobs {
         ended
     }
 
+    #[cfg(test)]
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
     fn note_running(&mut self, number: u32) {
         if self.running.len() < limits::MAX_RUNNING_JOBS {
             self.running.insert(number);

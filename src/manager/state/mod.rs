@@ -350,9 +350,11 @@ impl State {
     }
 }
 
-/// Names and errors in a line may come from a peer, which must not be able to forge another line.
+/// Names and errors in a line may come from a peer, which must not be able to forge another line
+/// or to make a long one.
 fn log(actions: &mut Vec<Action>, level: Level, text: impl Into<String>) {
-    let text = text.into();
+    let mut text = text.into();
+    requests::cut(&mut text, limits::LOG_MESSAGE_BYTES);
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {
