@@ -12,6 +12,7 @@ pub mod job;
 pub mod marshal;
 pub mod message;
 pub mod names;
+pub mod reader;
 pub mod relay;
 pub mod signature;
 

@@ -87,6 +87,8 @@ struct Loop {
     job_ids: JobIds,
     alarm: Alarm,
     notify: Notify,
+    /// For `systemctl status`, at the end of the turn: a fleet that registers changes it often.
+    status: Option<String>,
     recorder: Recorder,
     reload: Box<dyn FnMut()>,
     exit: Option<ExitCode>,
@@ -120,6 +122,7 @@ impl Loop {
             job_ids: JobIds::default(),
             alarm,
             notify: Notify,
+            status: None,
             recorder,
             reload: edges.reload,
             exit: None,
@@ -151,6 +154,9 @@ impl Loop {
     /// What happened is recorded first, so that a recording never lacks what others have seen.
     fn finish_turn(&mut self) {
         self.recorder.flush();
+        if let Some(status) = self.status.take() {
+            self.notify.status(&status);
+        }
         while let Some(event) = self.bus.flush() {
             self.handle(event);
         }
@@ -237,7 +243,7 @@ impl Loop {
             }
             Action::KeepJobIds(mark) => self.job_ids.keep(mark),
             Action::Ready => self.notify.ready(),
-            Action::Status(status) => self.notify.status(&status),
+            Action::Status(status) => self.status = Some(status),
             Action::Watchdog => self.notify.watchdog(),
             Action::Log(level, text) => log::log!(level.into(), "{text}"),
             Action::Exit { status } => self.exit = Some(ExitCode::from(status)),

@@ -180,9 +180,7 @@ pub async fn jobs(
             match accepted.remove(&job) {
                 Some(at) => times.push(nanos(at)),
                 // systemd may tell of the end of a job before it answers the request for it.
-                None => {
-                    removed_early.insert(job);
-                }
+                None => drop(removed_early.insert(job)),
             }
         }
     }

@@ -63,6 +63,7 @@ impl Primary {
             .arg(self.folder.join("hirte.conf"))
             .env_clear()
             .env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address())
+            .env("RUNTIME_DIRECTORY", &self.folder)
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()

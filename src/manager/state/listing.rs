@@ -18,9 +18,6 @@ use crate::{
     limits,
 };
 
-/// A unit as systemd lists it (`ListUnits` in org.freedesktop.systemd1(5)).
-const UNIT: &[u8] = b"(ssssssouso)";
-
 /// One list that is being gathered.
 #[derive(Debug)]
 pub(super) struct Listing {
@@ -192,8 +189,10 @@ fn too_many_lists(bytes: usize) -> CallError {
     CallError::new(crate::bus::error_name::LIMITS_EXCEEDED, text)
 }
 
-/// Appends the units of one node. All fields of a unit are aligned to 4 bytes or less, and a
-/// struct starts at a multiple of 8, so its bytes stay valid after any multiple of 4.
+/// Appends the units of one node, `a(ssssssouso)` as systemd lists them (`ListUnits` in
+/// org.freedesktop.systemd1(5)). All fields of a unit are aligned to 4 bytes or less, and a
+/// struct starts at a multiple of 8, so its bytes stay valid after any multiple of 4. The body of
+/// an agent's message was checked when it came.
 fn append_units(units: &mut Writer, node: &str, body: &Body) -> Result<(), Malformed> {
     if body.endian == Endian::Big {
         return append_units_of_other_order(units, node, body);
@@ -202,7 +201,9 @@ fn append_units(units: &mut Writer, node: &str, body: &Body) -> Result<(), Malfo
     while !elements.is_at_end() {
         elements.align(8)?;
         let start = elements.clone();
-        elements.skip(UNIT)?;
+        (0..7).try_for_each(|_| elements.pass_text())?;
+        elements.u32()?;
+        (0..2).try_for_each(|_| elements.pass_text())?;
         units.align(8);
         units.str(node);
         units.raw(4, elements.since(&start));
