@@ -159,10 +159,10 @@ pub const MAX_UNITS: usize = 131_072;
 pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
 /// Units that changed while systemd could not be watched and get a line in the log each.
 pub const MAX_RESYNC_LINES: usize = 20;
-/// Callers whose uid and pid are remembered; the least recently used one goes.
-pub const MAX_CALLERS: usize = 256;
-/// Log lines that wait for their caller's uid and pid.
-pub const MAX_PENDING_CALLER_LINES: usize = 256;
+/// Clients whose uid and pid are remembered; the one that called least recently goes.
+pub const MAX_KNOWN_CLIENTS: usize = 256;
+/// Log lines that wait for their client's uid and pid.
+pub const MAX_WAITING_CLIENT_LINES: usize = 256;
 /// Job ids that are reserved at once in the high-water mark on disk, so that a file is written
 /// once for many jobs.
 pub const JOB_ID_BLOCK: u32 = 1024;

@@ -185,8 +185,8 @@ fn modules_use_only_those_below_them() {
     let mut seen = BTreeSet::new();
     for path in files_in("src", "rs") {
         let inside = path.strip_prefix(root().join("src")).expect("a source");
-        let mut parts = inside.components().map(|part| part.as_os_str());
-        let module = parts.next().and_then(|part| part.to_str());
+        let mut parts = inside.components();
+        let module = parts.next().and_then(|part| part.as_os_str().to_str());
         let module = module.expect("a name").trim_end_matches(".rs");
         let is_test = inside.components().any(|part| part.as_os_str() == "tests")
             || path.file_name().is_some_and(|name| name == "tests.rs");

@@ -14,7 +14,7 @@ pub mod message;
 pub mod names;
 pub mod reader;
 pub mod relay;
-pub mod signature;
+mod signature;
 
 pub use body::{Body, ObjectPath, Value};
 pub use error::{CallError, name as error_name};

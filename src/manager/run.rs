@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     bus::{Body, message::BodyCheck},
-    daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
+    daemon::{self, Alarm, Notify, Recorder, Signal, clock, signals},
     limits,
     reactor::{self, Async},
     wire::{
@@ -284,7 +284,7 @@ impl Loop {
             wrap,
         );
         self.peers.insert(peer, link);
-        let address = tcp::unmapped(address.ip()).to_string();
+        let address = address.ip().to_canonical().to_string();
         Some(Event::PeerConnected { peer, address, fd })
     }
 
@@ -311,8 +311,8 @@ fn decode_call(bus: &mut ApiBus, message: crate::bus::Message) -> Option<Event> 
     match api::decode(message) {
         api::Incoming::Event(event) => Some(event),
         api::Incoming::MachineId(call) => {
-            let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-            bus.send_if_attached(api::reply(&call, Body::of(&(id.trim(),))));
+            let id = daemon::machine_id();
+            bus.send_if_attached(api::reply(&call, Body::of(&(id.as_str(),))));
             None
         }
         api::Incoming::NotACall => None,

@@ -238,7 +238,7 @@ impl Checker {
             Action::LookUpClient(_) => {
                 self.lookups += 1;
                 ensure!(
-                    self.lookups <= limits::MAX_PENDING_CALLER_LINES,
+                    self.lookups <= limits::MAX_WAITING_CLIENT_LINES,
                     "too many look-ups"
                 );
                 Ok(())

@@ -32,8 +32,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use event::{Action, Content, Event, FromManager, FromSystemd, IncomingCall, Outgoing};
-pub use jobs::job_number;
-pub use timers::Timer;
+pub(super) use jobs::job_number;
+use timers::Timer;
 
 use crate::{
     core::{Instant, Level, Now},

@@ -80,7 +80,7 @@ impl Jobs {
         self.last_id
     }
 
-    pub(super) fn forget_callers(&mut self) {
+    pub(super) fn forget_clients(&mut self) {
         for job in self.running.values_mut() {
             if let Stage::Asked { call, .. } = &mut job.stage {
                 *call = None;

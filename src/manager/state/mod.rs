@@ -310,7 +310,7 @@ impl State {
         self.bus = Bus::Waiting(now.monotonic + wait);
         self.bus_congested = false;
         self.clients.forget_all(actions);
-        self.forget_callers();
+        self.forget_clients();
         self.become_ready(actions);
     }
 
