@@ -111,7 +111,7 @@ impl Jobs {
 }
 
 /// systemd's number of the job whose object is `path`.
-pub(in crate::agent) fn job_number(path: &str) -> Option<u32> {
+pub(in super::super) fn job_number(path: &str) -> Option<u32> {
     path.strip_prefix(SYSTEMD_JOB_PREFIX)?.parse().ok()
 }
 
