@@ -397,6 +397,7 @@ fn our_agent_serves_a_c_manager() {
         manager.wait_output(line, SOON);
     }
     let output = manager.stdout();
+    println!("{output}");
     let waited = output.split("registered rpi4 after ").nth(1).unwrap();
     let waited: u64 = waited.split(' ').next().unwrap().parse().unwrap();
     assert!(waited < 1000, "{output}");

@@ -176,6 +176,53 @@ mod tests {
         assert_eq!(signal("Unknown", Body::default()), FromPeer::Other);
     }
 
+    #[test]
+    fn hello_is_understood_at_the_object_of_a_bus_only() {
+        let call = |path| {
+            decode(Message::call(
+                path,
+                names::DBUS_NAME,
+                "Hello",
+                Body::default(),
+            ))
+        };
+        assert_eq!(call(names::DBUS_PATH), FromPeer::Hello { serial: 0 });
+        let elsewhere = call(names::INTERNAL_MANAGER_PATH);
+        assert!(
+            matches!(elsewhere, FromPeer::UnknownCall { .. }),
+            "{elsewhere:?}"
+        );
+    }
+
+    #[test]
+    fn an_introspection_tells_the_interfaces_and_the_objects_below() {
+        let xml = |path: &str, children: &[&str]| {
+            let answer = ToPeer::Introspection {
+                reply_serial: 2,
+                path: path.to_owned(),
+                children: children.iter().map(|&child| child.to_owned()).collect(),
+            };
+            let message = encode(1, answer);
+            assert_eq!((message.reply_serial, message.kind), (2, Kind::Return));
+            message.body.parse::<(String,)>().unwrap().0
+        };
+        let own = xml(names::INTERNAL_MANAGER_PATH, &[]);
+        for name in [
+            names::INTERNAL_MANAGER_INTERFACE,
+            names::PEER_INTERFACE,
+            names::INTROSPECTABLE_INTERFACE,
+        ] {
+            assert_eq!(
+                own.matches(&format!("<interface name=\"{name}\">")).count(),
+                1
+            );
+        }
+        assert!(xml(names::DBUS_PATH, &[]).contains("<method name=\"Hello\">"));
+        let root = xml("/", &["org"]);
+        assert!(root.contains("<node name=\"org\"/>"));
+        assert!(!root.contains("hirte"));
+    }
+
     /// The answer to Register has the bytes of the C manager.
     #[test]
     fn the_answer_to_register_has_the_bytes_of_the_c_manager() {
