@@ -112,6 +112,9 @@ pub const WINDOW_BYTES: usize = 1 << 20;
 /// Bytes waiting to be sent to one agent. Requests to agents are small; an agent this far behind
 /// does not read.
 pub const MAX_QUEUED_TO_PEER: usize = 4 << 20;
+/// Bytes waiting to be sent to one peer that has not registered: some of the largest answers it can
+/// ask for, and small enough that all peers that have not registered together are bearable.
+pub const MAX_QUEUED_TO_UNREGISTERED: usize = 16 << 10;
 /// Bytes waiting to be sent to a bus above which new calls are refused with `LimitsExceeded`: two
 /// of the largest messages.
 pub const MAX_QUEUED_TO_BUS: usize = 2 * MAX_BUS_MESSAGE;
@@ -211,6 +214,7 @@ const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
 const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
 const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
+const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_QUEUED_TO_UNREGISTERED);
 // The answers of nodes go to a bus, and errors with them.
 const _: () = assert!(MAX_MESSAGE <= MAX_BUS_MESSAGE && MAX_BUS_BODY < MAX_BUS_MESSAGE);
 const _: () = assert!(MAX_BUS_BODY <= MAX_GATHERED);

@@ -168,8 +168,17 @@ const DOCTYPE: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object 
 /// elements of the paths right below it.
 #[must_use]
 pub fn introspect(own: Option<&Interface>, children: &[String]) -> String {
+    describe(STANDARD.into_iter().chain(own), children)
+}
+
+/// As [`introspect`], of an object that has these interfaces and no others.
+#[must_use]
+pub fn describe<'i>(
+    interfaces: impl IntoIterator<Item = &'i Interface>,
+    children: &[String],
+) -> String {
     let mut xml = format!("{DOCTYPE}<node>\n");
-    for interface in STANDARD.into_iter().chain(own) {
+    for interface in interfaces {
         interface.write(&mut xml, Docs::LeftOut);
     }
     for child in children {
@@ -203,7 +212,7 @@ fn write_arguments(xml: &mut String, arguments: &[Argument], direction: &str) {
 pub const STANDARD: [&Interface; 3] = [&PEER, &INTROSPECTABLE, &PROPERTIES];
 
 /// `org.freedesktop.DBus.Peer`
-const PEER: Interface = Interface {
+pub const PEER: Interface = Interface {
     name: names::PEER_INTERFACE,
     doc: "",
     methods: &[
@@ -225,7 +234,7 @@ const PEER: Interface = Interface {
 };
 
 /// `org.freedesktop.DBus.Introspectable`
-const INTROSPECTABLE: Interface = Interface {
+pub const INTROSPECTABLE: Interface = Interface {
     name: names::INTROSPECTABLE_INTERFACE,
     doc: "",
     methods: &[Method {

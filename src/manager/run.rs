@@ -234,6 +234,7 @@ impl Loop {
             Action::Admit(peer) => {
                 if let Some(link) = self.peers.get(&peer) {
                     link.set_max_message(limits::MAX_MESSAGE);
+                    link.set_max_queued(limits::MAX_QUEUED_TO_PEER);
                 }
             }
             Action::Close(peer) => {
@@ -270,7 +271,7 @@ impl Loop {
         let fd = std::os::fd::AsRawFd::as_raw_fd(stream.get_ref());
         let settings = LinkSettings {
             max_message: limits::MAX_UNREGISTERED_MESSAGE,
-            max_queued: Some(limits::MAX_QUEUED_TO_PEER),
+            max_queued: Some(limits::MAX_QUEUED_TO_UNREGISTERED),
             body_check: BodyCheck::Full,
         };
         let wrap = move |received| Incoming::Peer(peer, received);

@@ -115,6 +115,23 @@ pub enum FromPeer {
         /// The agent's number of the call.
         serial: u32,
     },
+    /// `Peer.GetMachineId`
+    MachineId {
+        /// The agent's number of the call.
+        serial: u32,
+    },
+    /// `org.freedesktop.DBus.Hello`: a client that takes the connection for a message bus.
+    Hello {
+        /// The client's number of the call.
+        serial: u32,
+    },
+    /// `Introspectable.Introspect`
+    Introspect {
+        /// The client's number of the call.
+        serial: u32,
+        /// The object.
+        path: String,
+    },
     /// A call of anything else.
     UnknownCall {
         /// The agent's number of the call.
@@ -172,6 +189,25 @@ pub enum ToPeer {
     Return {
         /// The agent's number of the call.
         reply_serial: u32,
+    },
+    /// The answer to `Peer.GetMachineId`.
+    MachineId {
+        /// The agent's number of the call.
+        reply_serial: u32,
+    },
+    /// The answer to `Hello`: a name, as clients of a bus have one.
+    Welcome {
+        /// The client's number of the call.
+        reply_serial: u32,
+    },
+    /// The answer to `Introspect`.
+    Introspection {
+        /// The client's number of the call.
+        reply_serial: u32,
+        /// The object.
+        path: String,
+        /// Last elements of the paths of the objects below it.
+        children: Vec<String>,
     },
     /// The refusal of a call of the agent.
     Error {

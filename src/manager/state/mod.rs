@@ -17,6 +17,7 @@
 mod calls;
 mod clients;
 pub mod event;
+mod internal;
 mod jobs;
 mod listing;
 mod objects;
