@@ -212,7 +212,7 @@ fn write_arguments(xml: &mut String, arguments: &[Argument], direction: &str) {
 pub const STANDARD: [&Interface; 3] = [&PEER, &INTROSPECTABLE, &PROPERTIES];
 
 /// `org.freedesktop.DBus.Peer`
-pub const PEER: Interface = Interface {
+const PEER: Interface = Interface {
     name: names::PEER_INTERFACE,
     doc: "",
     methods: &[
@@ -234,7 +234,7 @@ pub const PEER: Interface = Interface {
 };
 
 /// `org.freedesktop.DBus.Introspectable`
-pub const INTROSPECTABLE: Interface = Interface {
+const INTROSPECTABLE: Interface = Interface {
     name: names::INTROSPECTABLE_INTERFACE,
     doc: "",
     methods: &[Method {
@@ -248,7 +248,7 @@ pub const INTROSPECTABLE: Interface = Interface {
 };
 
 /// `org.freedesktop.DBus.Properties`
-pub const PROPERTIES: Interface = Interface {
+const PROPERTIES: Interface = Interface {
     name: names::PROPERTIES_INTERFACE,
     doc: "",
     methods: &[

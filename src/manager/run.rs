@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     bus::{Body, message::BodyCheck},
-    daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
+    daemon::{self, Alarm, Notify, Recorder, Signal, clock, signals},
     limits,
     reactor::{self, Async},
     wire::{
@@ -87,6 +87,8 @@ struct Loop {
     job_ids: JobIds,
     alarm: Alarm,
     notify: Notify,
+    /// For `systemctl status`, at the end of the turn: a fleet that registers changes it often.
+    status: Option<String>,
     recorder: Recorder,
     reload: Box<dyn FnMut()>,
     exit: Option<ExitCode>,
@@ -120,6 +122,7 @@ impl Loop {
             job_ids: JobIds::default(),
             alarm,
             notify: Notify,
+            status: None,
             recorder,
             reload: edges.reload,
             exit: None,
@@ -151,6 +154,9 @@ impl Loop {
     /// What happened is recorded first, so that a recording never lacks what others have seen.
     fn finish_turn(&mut self) {
         self.recorder.flush();
+        if let Some(status) = self.status.take() {
+            self.notify.status(&status);
+        }
         while let Some(event) = self.bus.flush() {
             self.handle(event);
         }
@@ -238,7 +244,7 @@ impl Loop {
             }
             Action::KeepJobIds(mark) => self.job_ids.keep(mark),
             Action::Ready => self.notify.ready(),
-            Action::Status(status) => self.notify.status(&status),
+            Action::Status(status) => self.status = Some(status),
             Action::Watchdog => self.notify.watchdog(),
             Action::Log(level, text) => log::log!(level.into(), "{text}"),
             Action::Exit { status } => self.exit = Some(ExitCode::from(status)),
@@ -279,7 +285,7 @@ impl Loop {
             wrap,
         );
         self.peers.insert(peer, link);
-        let address = tcp::unmapped(address.ip()).to_string();
+        let address = address.ip().to_canonical().to_string();
         Some(Event::PeerConnected { peer, address, fd })
     }
 
@@ -306,8 +312,8 @@ fn decode_call(bus: &mut ApiBus, message: crate::bus::Message) -> Option<Event> 
     match api::decode(message) {
         api::Incoming::Event(event) => Some(event),
         api::Incoming::MachineId(call) => {
-            let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-            bus.send_if_attached(api::reply(&call, Body::of(&(id.trim(),))));
+            let id = daemon::machine_id();
+            bus.send_if_attached(api::reply(&call, Body::of(&(id.as_str(),))));
             None
         }
         api::Incoming::NotACall => None,

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bus::{Body, CallError, Value},
+    bus::{Body, CallError, JobKind, Value},
     core::Level,
 };
 
@@ -89,46 +89,6 @@ pub enum Method {
     /// A call that the object's interfaces do not offer, or with wrong arguments: the error that
     /// the caller gets if the object exists.
     Refused(CallError),
-}
-
-/// The four requests that become jobs of systemd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum JobKind {
-    /// `StartUnit`
-    Start,
-    /// `StopUnit`
-    Stop,
-    /// `RestartUnit`
-    Restart,
-    /// `ReloadUnit`
-    Reload,
-}
-
-impl JobKind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Start, Self::Stop, Self::Restart, Self::Reload];
-
-    /// The method that asks for it, on a node as on an agent.
-    #[must_use]
-    pub const fn method(self) -> &'static str {
-        match self {
-            Self::Start => "StartUnit",
-            Self::Stop => "StopUnit",
-            Self::Restart => "RestartUnit",
-            Self::Reload => "ReloadUnit",
-        }
-    }
-
-    /// The word of the property `JobType`.
-    #[must_use]
-    pub const fn job_type(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Reload => "reload",
-        }
-    }
 }
 
 /// Who stands behind a bus name.

@@ -18,9 +18,6 @@ use crate::{
     limits,
 };
 
-/// A unit as systemd lists it (`ListUnits` in org.freedesktop.systemd1(5)).
-const UNIT: &[u8] = b"(ssssssouso)";
-
 /// One list that is being gathered.
 #[derive(Debug)]
 pub(super) struct Listing {
@@ -29,6 +26,7 @@ pub(super) struct Listing {
     /// Answers by index of the node, which is the order of the configuration.
     answers: BTreeMap<usize, Result<Body, CallError>>,
     waiting_for: usize,
+    /// Bytes of the answers.
     bytes: usize,
 }
 
@@ -37,9 +35,13 @@ pub(super) struct Listing {
 pub(super) struct Listings {
     lists: BTreeMap<u64, Listing>,
     next: u64,
-    /// Bytes of the answers that all of them hold.
+    /// Bytes that the answers of all of them take, with [`PLACE`] for each.
     bytes: usize,
 }
+
+/// Bytes that an answer takes beside its own: many lists can wait for one node with an empty
+/// answer of each of the others.
+const PLACE: usize = size_of::<(usize, Result<Body, CallError>)>();
 
 impl Listings {
     fn add(&mut self, listing: Listing) -> u64 {
@@ -51,8 +53,13 @@ impl Listings {
 
     fn take(&mut self, id: u64) -> Option<Listing> {
         let listing = self.lists.remove(&id)?;
-        self.bytes -= listing.bytes;
+        self.bytes -= listing.bytes + PLACE * listing.answers.len();
         Some(listing)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn clear(&mut self) {
@@ -105,14 +112,14 @@ impl State {
             Ok(body) => body.bytes.len(),
             Err(error) => {
                 cut(&mut error.message, limits::MAX_ERROR_TEXT);
-                error.message.len()
+                error.name.len() + error.message.len()
             }
         };
         listing.bytes += bytes;
         listing.waiting_for -= 1;
         listing.answers.insert(node, answer);
         let of_listing = listing.bytes;
-        self.listings.bytes += bytes;
+        self.listings.bytes += bytes + PLACE;
         let refusal = if of_listing > limits::MAX_BUS_BODY {
             Some(too_large(of_listing))
         } else if self.listings.bytes > limits::MAX_GATHERED {
@@ -182,8 +189,10 @@ fn too_many_lists(bytes: usize) -> CallError {
     CallError::new(crate::bus::error_name::LIMITS_EXCEEDED, text)
 }
 
-/// Appends the units of one node. All fields of a unit are aligned to 4 bytes or less, and a
-/// struct starts at a multiple of 8, so its bytes stay valid after any multiple of 4.
+/// Appends the units of one node, `a(ssssssouso)` as systemd lists them (`ListUnits` in
+/// org.freedesktop.systemd1(5)). All fields of a unit are aligned to 4 bytes or less, and a
+/// struct starts at a multiple of 8, so its bytes stay valid after any multiple of 4. The body of
+/// an agent's message was checked when it came.
 fn append_units(units: &mut Writer, node: &str, body: &Body) -> Result<(), Malformed> {
     if body.endian == Endian::Big {
         return append_units_of_other_order(units, node, body);
@@ -192,7 +201,9 @@ fn append_units(units: &mut Writer, node: &str, body: &Body) -> Result<(), Malfo
     while !elements.is_at_end() {
         elements.align(8)?;
         let start = elements.clone();
-        elements.skip(UNIT)?;
+        (0..7).try_for_each(|_| elements.pass_text())?;
+        elements.u32()?;
+        (0..2).try_for_each(|_| elements.pass_text())?;
         units.align(8);
         units.str(node);
         units.raw(4, elements.since(&start));

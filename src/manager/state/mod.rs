@@ -34,7 +34,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    core::{Instant, Level, Now},
+    core::{Instant, Level, Now, retry_delay},
     limits,
 };
 
@@ -305,12 +305,13 @@ impl State {
                 format!("No connection to the bus: {reason}; trying again"),
             );
         }
-        let wait = retry_delay(self.bus_attempts);
+        let (first, longest) = (limits::BUS_FIRST_RETRY, limits::BUS_LONGEST_RETRY);
+        let wait = retry_delay(self.bus_attempts, first, longest);
         self.bus_attempts = self.bus_attempts.saturating_add(1);
         self.bus = Bus::Waiting(now.monotonic + wait);
         self.bus_congested = false;
         self.clients.forget_all(actions);
-        self.forget_callers();
+        self.forget_clients();
         self.become_ready(actions);
     }
 
@@ -350,17 +351,11 @@ impl State {
     }
 }
 
-/// How long to wait before the attempt after `attempts` failed ones: 0, 0.1, 0.2, 0.4 … seconds.
-fn retry_delay(attempts: u32) -> Duration {
-    match attempts {
-        0 => Duration::ZERO,
-        n => (limits::RETRY_FIRST * 2_u32.saturating_pow(n - 1)).min(limits::BUS_RETRY_LAST),
-    }
-}
-
-/// Names and errors in a line may come from a peer, which must not be able to forge another line.
+/// Names and errors in a line may come from a peer, which must not be able to forge another line
+/// or to make a long one.
 fn log(actions: &mut Vec<Action>, level: Level, text: impl Into<String>) {
-    let text = text.into();
+    let mut text = text.into();
+    requests::cut(&mut text, limits::LOG_MESSAGE_BYTES);
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {

@@ -349,3 +349,15 @@ fn a_unix_socket_has_no_address() {
     let line = "Agent 'rpi4' connected from a Unix socket";
     assert!(logged(&actions).contains(&(Level::Info, line)));
 }
+
+#[test]
+fn a_peer_can_not_make_a_long_line_of_the_log() {
+    let mut manager = Manager::with_nodes();
+    let name = "\n".repeat(limits::MAX_MESSAGE);
+    let actions = manager.message(RPI4, FromPeer::Register { serial: 9, name });
+    let lines = logged(&actions);
+    assert!(lines.iter().any(|(level, _)| *level == Level::Warn));
+    for (_, line) in lines {
+        assert!(!line.contains('\n') && line.len() <= 2 * limits::LOG_MESSAGE_BYTES);
+    }
+}
