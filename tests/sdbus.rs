@@ -58,24 +58,24 @@ fn compile(name: &str, folder: &Folder) -> Option<PathBuf> {
 /// A C agent. Dropping it ends it.
 struct CAgent {
     process: Child,
-    output: PathBuf,
+    /// Of its output, and perhaps of its program.
+    folder: Folder,
 }
 
 impl CAgent {
-    fn start(program: &Path, manager: &Manager, node: &str, folder: &Folder) -> Self {
-        let output = folder.path(&format!("{node}.stdout"));
+    fn start(program: &Path, manager: &Manager, node: &str, folder: Folder) -> Self {
         let process = Command::new(program)
             .arg(format!("tcp:host=127.0.0.1,port={}", manager.port()))
             .arg(node)
             .stdin(Stdio::null())
-            .stdout(File::create(&output).unwrap())
+            .stdout(File::create(folder.path("stdout")).unwrap())
             .spawn()
             .unwrap();
-        Self { process, output }
+        Self { process, folder }
     }
 
     fn output(&self) -> String {
-        fs::read_to_string(&self.output).unwrap()
+        fs::read_to_string(self.folder.path("stdout")).unwrap()
     }
 
     /// Waits until it has printed this line.
@@ -118,13 +118,13 @@ impl Drop for CAgent {
 }
 
 /// A real manager whose node `rpi4` has a C agent, which has registered.
-fn manager_with_c_agent() -> Option<(Manager, CAgent, Folder)> {
+fn manager_with_c_agent() -> Option<(Manager, CAgent)> {
     let folder = Folder::new();
     let program = compile("agent", &folder)?;
     let manager = Manager::start();
-    let agent = CAgent::start(&program, &manager, "rpi4", &folder);
+    let agent = CAgent::start(&program, &manager, "rpi4", folder);
     agent.wait_line("ready");
-    Some((manager, agent, folder))
+    Some((manager, agent))
 }
 
 fn job_call(job: &ObjectPath) -> Message {
@@ -136,7 +136,7 @@ type Removed = (u32, ObjectPath, String, String, String);
 
 #[test]
 fn the_manager_answers_what_a_c_agent_may_ask() {
-    let Some((mut manager, agent, _folder)) = manager_with_c_agent() else {
+    let Some((mut manager, agent)) = manager_with_c_agent() else {
         return;
     };
     assert_eq!(manager.status("rpi4"), "online");
@@ -163,7 +163,7 @@ fn the_manager_answers_what_a_c_agent_may_ask() {
 
 #[test]
 fn a_name_that_is_taken_or_unknown_is_refused_in_the_words_of_the_c_manager() {
-    let Some((mut manager, agent, folder)) = manager_with_c_agent() else {
+    let Some((mut manager, agent)) = manager_with_c_agent() else {
         return;
     };
     for (name, error, text) in [
@@ -178,8 +178,7 @@ fn a_name_that_is_taken_or_unknown_is_refused_in_the_words_of_the_c_manager() {
             "Unexpected node name",
         ),
     ] {
-        let other = Folder::new();
-        let mut refused = CAgent::start(&folder.path("agent"), &manager, name, &other);
+        let mut refused = CAgent::start(&agent.folder.path("agent"), &manager, name, Folder::new());
         assert_eq!(refused.wait_end().code(), Some(1));
         refused.wait_line(&format!("called Register: {error}: {text}"));
     }
@@ -189,7 +188,7 @@ fn a_name_that_is_taken_or_unknown_is_refused_in_the_words_of_the_c_manager() {
 
 #[test]
 fn jobs_of_a_c_agent_run_from_their_request_to_their_end() {
-    let Some((manager, agent, _folder)) = manager_with_c_agent() else {
+    let Some((manager, agent)) = manager_with_c_agent() else {
         return;
     };
     let mut client = manager.watcher();
@@ -224,7 +223,7 @@ fn jobs_of_a_c_agent_run_from_their_request_to_their_end() {
 
 #[test]
 fn questions_about_units_are_answered_by_a_c_agent() {
-    let Some((mut manager, _agent, _folder)) = manager_with_c_agent() else {
+    let Some((mut manager, _agent)) = manager_with_c_agent() else {
         return;
     };
     let units = manager
@@ -249,7 +248,7 @@ fn questions_about_units_are_answered_by_a_c_agent() {
 
 #[test]
 fn a_c_agent_that_only_answers_pings_stays_online_and_its_job_ends_with_it() {
-    let Some((mut manager, mut agent, _folder)) = manager_with_c_agent() else {
+    let Some((mut manager, mut agent)) = manager_with_c_agent() else {
         return;
     };
     let mut client = manager.watcher();
@@ -280,7 +279,7 @@ fn a_c_agent_that_only_answers_pings_stays_online_and_its_job_ends_with_it() {
 
 #[test]
 fn a_c_agent_notices_the_end_of_the_manager() {
-    let Some((mut manager, mut agent, _folder)) = manager_with_c_agent() else {
+    let Some((mut manager, mut agent)) = manager_with_c_agent() else {
         return;
     };
     assert!(manager.end().success());

@@ -212,7 +212,7 @@ fn write_arguments(xml: &mut String, arguments: &[Argument], direction: &str) {
 pub const STANDARD: [&Interface; 3] = [&PEER, &INTROSPECTABLE, &PROPERTIES];
 
 /// `org.freedesktop.DBus.Peer`
-const PEER: Interface = Interface {
+pub const PEER: Interface = Interface {
     name: names::PEER_INTERFACE,
     doc: "",
     methods: &[
@@ -234,7 +234,7 @@ const PEER: Interface = Interface {
 };
 
 /// `org.freedesktop.DBus.Introspectable`
-const INTROSPECTABLE: Interface = Interface {
+pub const INTROSPECTABLE: Interface = Interface {
     name: names::INTROSPECTABLE_INTERFACE,
     doc: "",
     methods: &[Method {
