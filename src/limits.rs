@@ -214,6 +214,7 @@ const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
 const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
 const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
+const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_QUEUED_TO_UNREGISTERED);
 // The answers of nodes go to a bus, and errors with them.
 const _: () = assert!(MAX_MESSAGE <= MAX_BUS_MESSAGE && MAX_BUS_BODY < MAX_BUS_MESSAGE);
 const _: () = assert!(MAX_BUS_BODY <= MAX_GATHERED);
