@@ -16,15 +16,21 @@ mod lab;
 
 use std::{
     fs::{self, File},
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use daemons::{Folder, Manager, SOON, install_tree, manager_call, node_call, within};
+use daemons::{Folder, Manager, SOON, Settings, install_tree, manager_call, node_call, within};
 use hirte::{
-    bus::{Body, Message, ObjectPath, error_name, names},
+    bus::{
+        Body, Message, ObjectPath, error_name,
+        message::{BodyCheck, FIXED_HEADER_LEN, announced_len},
+        names,
+    },
     limits,
 };
 use lab::Lab;
@@ -285,6 +291,77 @@ fn a_c_agent_notices_the_end_of_the_manager() {
     assert!(manager.end().success());
     assert!(agent.wait_end().success());
     agent.wait_line("disconnected");
+}
+
+/// The pieces of a captured conversation, each of one side.
+fn captured(text: &str) -> Vec<Vec<u8>> {
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if line == "<" || line == ">" {
+            pieces.push(Vec::new());
+            continue;
+        }
+        let bytes = line
+            .split(' ')
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap());
+        pieces.last_mut().unwrap().extend(bytes);
+    }
+    pieces
+}
+
+/// Reads as many bytes as the C manager has sent, and returns them.
+fn read_like(stream: &mut TcpStream, captured: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; captured.len()];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn the_captured_bytes_of_a_c_agent_get_the_answers_of_the_c_manager() {
+    let handshake = captured(include_str!("data/handshake-c-agent.hex"));
+    let job = captured(include_str!("data/job-c-agent.hex"));
+    let ([hello, welcome, register, registered], [start, accepted, done]) =
+        (&handshake[..], &job[..])
+    else {
+        panic!("the captures have other pieces");
+    };
+    let nodes = &["bar-2"];
+    let mut manager = Manager::with(&Settings {
+        nodes,
+        ..Settings::default()
+    });
+    let mut client = manager.watcher();
+    let mut agent = manager.connect();
+    agent.set_read_timeout(Some(SOON)).unwrap();
+    agent.write_all(hello).unwrap();
+    let answer = read_like(&mut agent, welcome);
+    assert!(answer.starts_with(b"DATA\r\nOK ") && answer.ends_with(b"\r\n"));
+    agent.write_all(register).unwrap();
+    assert_eq!(read_like(&mut agent, registered), *registered);
+
+    // The captured answer is that to the manager's message number 4.
+    for _ in 2..4 {
+        client.send(node_call("bar-2", "Reload", Body::default()));
+        let mut start = [0; FIXED_HEADER_LEN];
+        agent.read_exact(&mut start).unwrap();
+        let length = announced_len(&start, limits::MAX_MESSAGE).unwrap().unwrap();
+        agent
+            .read_exact(&mut vec![0; length - start.len()])
+            .unwrap();
+    }
+    let arguments = Body::of(&("target.service", "replace"));
+    let call = client.send(node_call("bar-2", "StartUnit", arguments));
+    let bytes = read_like(&mut agent, start);
+    let message = |bytes: &[u8]| Message::decode(bytes, BodyCheck::Full).unwrap();
+    assert_eq!(message(&bytes), message(start));
+    agent.write_all(accepted).unwrap();
+    assert_eq!(client.signal("JobNew").body.reader().u32(), Ok(1));
+    client.answer(call).unwrap();
+    agent.write_all(done).unwrap();
+    let (id, _, node, unit, result): Removed = client.signal("JobRemoved").body.parse().unwrap();
+    let removed = (id, node.as_str(), unit.as_str(), result.as_str());
+    assert_eq!(removed, (1, "bar-2", "target.service", "done"));
+    assert_eq!(manager.status("bar-2"), "online");
 }
 
 /// busctl on a connection like that of an agent.
