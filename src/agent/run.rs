@@ -1,7 +1,7 @@
 //! The loop of the agent: takes events from the inbox, lets the state decide, performs its
 //! actions.
 
-use std::{env, error::Error, ffi::OsString, fs, path::PathBuf, process::ExitCode, rc::Rc};
+use std::{env, error::Error, ffi::OsString, path::PathBuf, process::ExitCode, rc::Rc};
 
 use log::{error, info, warn};
 use smol::LocalExecutor;
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cmdline,
     config::{self, AgentConfig, AgentOptions, ConfigError, Loaded, Roots},
-    daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
+    daemon::{self, Alarm, Notify, Recorder, Signal, clock, signals},
     limits, logging, reactor,
     wire::{
         Inbox,
@@ -72,6 +72,7 @@ impl ConfigSource {
 
 fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
     let config = source.load()?;
+    let running = config.clone();
     let manager = config.manager().to_string();
     let endpoints = address::parse(&manager)?;
     info!("Starting {PROGRAM} {}", env!("CARGO_PKG_VERSION"));
@@ -86,19 +87,19 @@ fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
         } else {
             SystemdAccess::Bus
         },
-        machine_id: machine_id(),
+        machine_id: daemon::machine_id(),
     };
     let executor = Rc::new(LocalExecutor::new());
     let keep_alive = config.tcp_keep_alive;
-    let mut daemon = Daemon::new(&executor, settings, source, endpoints, keep_alive)?;
+    let mut daemon = Daemon::new(
+        &executor,
+        settings,
+        (source, running),
+        endpoints,
+        keep_alive,
+    )?;
     reactor::block_on(&executor, daemon.run());
     Ok(())
-}
-
-/// The machine's id (machine-id(5)), where it has one.
-fn machine_id() -> String {
-    let text = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    text.trim().to_owned()
 }
 
 /// What comes through the inbox.
@@ -124,6 +125,8 @@ struct Daemon {
     endpoints: Vec<Endpoint>,
     keep_alive: KeepAlive,
     source: ConfigSource,
+    /// The configuration of the start.
+    running: AgentConfig,
     /// Whether the service manager knows that the start is complete.
     is_ready: bool,
     has_ended: bool,
@@ -133,7 +136,7 @@ impl Daemon {
     fn new(
         executor: &Rc<LocalExecutor<'static>>,
         settings: Settings,
-        source: ConfigSource,
+        (source, running): (ConfigSource, AgentConfig),
         endpoints: Vec<Endpoint>,
         keep_alive: KeepAlive,
     ) -> std::io::Result<Self> {
@@ -160,6 +163,7 @@ impl Daemon {
             endpoints,
             keep_alive,
             source,
+            running,
             is_ready: false,
             has_ended: false,
         })
@@ -257,8 +261,14 @@ impl Daemon {
             Notify.reloading();
         }
         match self.source.load() {
-            Ok(_) => info!("The settings of the log were read again"),
-            Err(reason) => error!("The settings of the log stay as they are: {reason}"),
+            Ok(config) => {
+                let log = self.running.log;
+                if (AgentConfig { log, ..config }) != self.running {
+                    warn!("Only the log settings were reloaded; the others need a restart");
+                }
+                info!("Reloaded the configuration");
+            }
+            Err(reason) => error!("Configuration not reloaded: {reason}"),
         }
         if self.is_ready {
             Notify.ready();

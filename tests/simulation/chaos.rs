@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hirte::{
     agent::state::Event as AgentEvent,
-    bus::{Body, CallError, error_name},
-    manager::state::event::{Call, Event, JobKind, Method, MonitorMethod, Object},
+    bus::{Body, CallError, JobKind, error_name},
+    manager::state::event::{Call, Event, Method, MonitorMethod, Object},
 };
 
 use super::world::{Happening, World};

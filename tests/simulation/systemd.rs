@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hirte::{
-    agent::state::{Content, FromSystemd},
-    bus::{Body, CallError, ObjectPath, Value, body::Entry, error_name, marshal, names},
+    agent::state::Content,
+    bus::{Body, CallError, Message, ObjectPath, Value, body::Entry, error_name, marshal, names},
     core::Instant,
 };
 
@@ -44,7 +44,7 @@ pub struct Job {
 /// What follows a call, or time.
 #[derive(Debug, Default)]
 pub struct Effects {
-    pub signals: Vec<FromSystemd>,
+    pub signals: Vec<Message>,
     /// Jobs that go a step on after a time.
     pub steps: Vec<(Duration, u32)>,
 }
@@ -192,10 +192,11 @@ impl Systemd {
         };
         if job.state == "waiting" {
             job.state = "running";
-            let state = "running".to_owned();
+            let path = job_path(number).0;
+            let properties = vec![Entry("State", word("running"))];
             effects
                 .signals
-                .push(FromSystemd::JobState { number, state });
+                .push(changed(&path, names::SYSTEMD_JOB_INTERFACE, properties));
             effects.steps.push((time, number));
             return effects;
         }
@@ -217,7 +218,7 @@ impl Systemd {
             "inactive" => "dead",
             other => other,
         };
-        effects.signals.extend(changed(&name, unit));
+        effects.signals.extend(unit_changed(&name, unit));
         let result = match (failed, kind) {
             (true, "start" | "restart" | "reload") => {
                 *prng.pick(&["failed", "timeout", "dependency"])
@@ -229,12 +230,15 @@ impl Systemd {
     }
 
     fn remove(&mut self, number: u32, result: &str, effects: &mut Effects) {
-        self.jobs.remove(&number);
-        let result = result.to_owned();
-        self.results.push(result.clone());
-        effects
-            .signals
-            .push(FromSystemd::JobRemoved { number, result });
+        let unit = self.jobs.remove(&number).map(|job| job.unit);
+        self.results.push(result.to_owned());
+        let unit = unit.unwrap_or_default();
+        effects.signals.push(Message::signal(
+            names::SYSTEMD_PATH,
+            names::SYSTEMD_MANAGER_INTERFACE,
+            "JobRemoved",
+            Body::of(&(number, job_path(number), unit.as_str(), result)),
+        ));
     }
 
     fn list_jobs(&self) -> Body {
@@ -255,14 +259,15 @@ impl Systemd {
 
     /// systemd loads its configuration again, and announces every unit once more.
     fn reload(&self, effects: &mut Effects) {
-        effects.signals.push(FromSystemd::Reloading(true));
-        for unit in self.units.keys().cloned() {
-            effects.signals.push(FromSystemd::UnitRemoved { unit });
+        let reloading = |is_so: bool| manager_signal("Reloading", Body::of(&(is_so,)));
+        effects.signals.push(reloading(true));
+        for unit in self.units.keys() {
+            effects.signals.push(announced("UnitRemoved", unit));
         }
-        for unit in self.units.keys().cloned() {
-            effects.signals.push(FromSystemd::UnitNew { unit });
+        for unit in self.units.keys() {
+            effects.signals.push(announced("UnitNew", unit));
         }
-        effects.signals.push(FromSystemd::Reloading(false));
+        effects.signals.push(reloading(false));
     }
 
     /// A unit is loaded, and perhaps active before it is announced; or fails; or is unloaded.
@@ -278,17 +283,15 @@ impl Systemd {
                     ..Unit::default()
                 };
                 self.units.insert(name.clone(), unit);
-                effects.signals.push(FromSystemd::UnitNew { unit: name });
+                effects.signals.push(announced("UnitNew", &name));
             }
             Some(unit) if unit.active == "active" => {
                 (unit.active, unit.sub) = ("failed", "failed");
-                effects.signals.extend(changed(&name, unit));
+                effects.signals.extend(unit_changed(&name, unit));
             }
             Some(_) => {
                 self.units.remove(&name);
-                effects
-                    .signals
-                    .push(FromSystemd::UnitRemoved { unit: name });
+                effects.signals.push(announced("UnitRemoved", &name));
             }
         }
         effects
@@ -317,21 +320,28 @@ impl Systemd {
 }
 
 /// What systemd signals when a service has changed: its own properties, and those of all units.
-fn changed(name: &str, unit: &Unit) -> [FromSystemd; 2] {
-    let own = Body::of(&(vec![Entry("MainPID", Value::U32(7))],));
-    let of_all = Body::of(&(vec![
-        Entry("ActiveState", Value::Str(unit.active.to_owned())),
-        Entry("SubState", Value::Str(unit.sub.to_owned())),
-    ],));
+fn unit_changed(name: &str, unit: &Unit) -> [Message; 2] {
+    let path = names::systemd_unit_path(name);
+    let own = vec![Entry("MainPID", Value::U32(7))];
+    let of_all = vec![
+        Entry("ActiveState", word(unit.active)),
+        Entry("SubState", word(unit.sub)),
+    ];
     [
-        ("org.freedesktop.systemd1.Service", own),
-        (names::SYSTEMD_UNIT_INTERFACE, of_all),
+        changed(&path, "org.freedesktop.systemd1.Service", own),
+        changed(&path, names::SYSTEMD_UNIT_INTERFACE, of_all),
     ]
-    .map(|(interface, changed)| FromSystemd::UnitProperties {
-        unit: name.to_owned(),
-        interface: interface.to_owned(),
-        changed,
-    })
+}
+
+/// That a unit is loaded or unloaded.
+fn announced(member: &str, name: &str) -> Message {
+    let path = ObjectPath(names::systemd_unit_path(name));
+    manager_signal(member, Body::of(&(name, path)))
+}
+
+fn manager_signal(member: &str, body: Body) -> Message {
+    let (path, interface) = (names::SYSTEMD_PATH, names::SYSTEMD_MANAGER_INTERFACE);
+    Message::signal(path, interface, member, body)
 }
 
 fn properties(unit: &Unit) -> Body {
@@ -346,6 +356,20 @@ fn properties(unit: &Unit) -> Body {
         Entry("ConditionResult", Value::Bool(true)),
         Entry("ConditionTimestampMonotonic", Value::U64(unit.changed.0)),
     ],))
+}
+
+fn word(text: &str) -> Value {
+    Value::Str(text.to_owned())
+}
+
+/// `PropertiesChanged`
+fn changed(path: &str, interface: &str, properties: Vec<Entry<&'static str, Value>>) -> Message {
+    Message::signal(
+        path,
+        names::PROPERTIES_INTERFACE,
+        "PropertiesChanged",
+        Body::of(&(interface, properties, Vec::<String>::new())),
+    )
 }
 
 fn job_path(number: u32) -> ObjectPath {

@@ -1,10 +1,10 @@
 //! What the manager calls: `org.containers.hirte.internal.Agent`, and
 //! `org.freedesktop.DBus.Peer`, by which it asks whether we live.
 
-use super::{IncomingCall, State, Turn, jobs::Method, manager::Caller, requests::Purpose};
+use super::{IncomingCall, State, Turn, manager::Caller, requests::Purpose};
 use crate::{
     bus::{
-        Body, CallError, error_name,
+        Body, CallError, JobKind, error_name,
         marshal::Malformed,
         names,
         relay::{RelayMethod, SystemdCall, relay_method},
@@ -66,11 +66,11 @@ impl State {
             let message = format!("Unknown interface '{}'.", call.interface);
             return Err(CallError::new(error_name::UNKNOWN_INTERFACE, message));
         }
-        if let Some(method) = Method::of_name(&call.member) {
+        if let Some(kind) = JobKind::of_method(&call.member) {
             expect_signature(&call, "ssu")?;
             let (unit, mode, id): (String, String, u32) =
                 call.body.parse().map_err(|reason| unreadable(&reason))?;
-            self.start_job(turn, caller, method, unit, &mode, id)
+            self.start_job(turn, caller, kind, unit, &mode, id)
         } else if call.member == "JobCancel" {
             expect_signature(&call, "u")?;
             let (id,) = call.body.parse().map_err(|reason| unreadable(&reason))?;

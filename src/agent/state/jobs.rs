@@ -3,10 +3,7 @@
 //! systemd merges requests for one unit into one job. So one job of systemd ends any number of
 //! the manager's.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     State, Turn,
@@ -14,7 +11,7 @@ use super::{
     requests::Purpose,
 };
 use crate::{
-    bus::{Body, CallError, ObjectPath, error_name},
+    bus::{Body, CallError, JobKind, ObjectPath, error_name},
     core::{Instant, Level},
     limits,
 };
@@ -22,46 +19,13 @@ use crate::{
 /// Parent of systemd's job objects, whose names are the jobs' numbers.
 const SYSTEMD_JOB_PREFIX: &str = "/org/freedesktop/systemd1/job/";
 
-/// What a job does with its unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
-    Start,
-    Stop,
-    Restart,
-    Reload,
-}
-
-impl Method {
-    const ALL: [Self; 4] = [Self::Start, Self::Stop, Self::Restart, Self::Reload];
-
-    /// The method of systemd's manager, and of the agent.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Start => "StartUnit",
-            Self::Stop => "StopUnit",
-            Self::Restart => "RestartUnit",
-            Self::Reload => "ReloadUnit",
-        }
-    }
-
-    pub(super) fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.name() == name)
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// A request for a job that systemd has not answered.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct JobRequest {
     pub(super) caller: Caller,
     /// The manager's number of the job.
     pub(super) id: u32,
-    pub(super) method: Method,
+    pub(super) kind: JobKind,
     /// The unit, as the manager named it.
     pub(super) unit: String,
     /// When systemd was asked.
@@ -134,6 +98,11 @@ impl Jobs {
         ended
     }
 
+    #[cfg(test)]
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
     fn note_running(&mut self, number: u32) {
         if self.running.len() < limits::MAX_RUNNING_JOBS {
             self.running.insert(number);
@@ -142,8 +111,7 @@ impl Jobs {
 }
 
 /// systemd's number of the job whose object is `path`.
-#[must_use]
-pub fn job_number(path: &str) -> Option<u32> {
+pub(in super::super) fn job_number(path: &str) -> Option<u32> {
     path.strip_prefix(SYSTEMD_JOB_PREFIX)?.parse().ok()
 }
 
@@ -153,14 +121,14 @@ impl State {
         &mut self,
         turn: &mut Turn<'_>,
         caller: Caller,
-        method: Method,
+        kind: JobKind,
         unit: String,
         mode: &str,
         id: u32,
     ) -> Result<(), CallError> {
         turn.log(
             Level::Info,
-            format!("Request to {method} unit: {unit} - Action: {mode}"),
+            format!("Request to {} unit: {unit} - Action: {mode}", kind.method()),
         );
         if self.jobs.ids.contains_key(&id) {
             let message = format!("Job {id} exists already");
@@ -174,11 +142,11 @@ impl State {
         let request = JobRequest {
             caller,
             id,
-            method,
+            kind,
             unit,
             asked: turn.at(),
         };
-        self.call_systemd_manager(turn, method.name(), body, Purpose::Job(request))?;
+        self.call_systemd_manager(turn, kind.method(), body, Purpose::Job(request))?;
         self.jobs.ids.insert(id, None);
         Ok(())
     }
@@ -191,8 +159,9 @@ impl State {
         result: Result<Body, CallError>,
     ) {
         let JobRequest {
-            caller, id, method, ..
+            caller, id, kind, ..
         } = request;
+        let method = kind.method();
         let number = result.and_then(|body| accepted_number(&body));
         if !self.manager.is_waiting(caller) {
             let outcome = match number {
@@ -243,11 +212,11 @@ impl State {
         request: JobRequest,
         result: Result<Body, CallError>,
     ) {
-        let JobRequest { method, unit, .. } = request;
+        let JobRequest { kind, unit, .. } = request;
         let Ok(number) = result.and_then(|body| accepted_number(&body)) else {
             return;
         };
-        let what = format!("{method} unit {unit} was accepted too late");
+        let what = format!("{} unit {unit} was accepted too late", kind.method());
         if self.jobs.in_flight.contains_key(&number) {
             let line = format!("{what}; the job goes on for another request");
             turn.log(Level::Warn, line);
@@ -342,13 +311,5 @@ mod tests {
         ] {
             assert_eq!(job_number(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn methods_are_known_by_name() {
-        for method in Method::ALL {
-            assert_eq!(Method::of_name(method.name()), Some(method));
-        }
-        assert_eq!(Method::of_name("KillUnit"), None);
     }
 }
