@@ -31,7 +31,7 @@ use self::watch::{Tell, Watch};
 /// All monitors, and what is watched for them.
 #[derive(Debug, Default)]
 pub(super) struct Monitors {
-    monitors: BTreeMap<u32, Monitor>,
+    by_id: BTreeMap<u32, Monitor>,
     last_monitor: u32,
     last_subscription: u32,
     /// By index of the node.
@@ -72,15 +72,15 @@ impl Monitors {
     }
 
     pub(super) fn exists(&self, monitor: u32) -> bool {
-        self.monitors.contains_key(&monitor)
+        self.by_id.contains_key(&monitor)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.monitors.keys().copied()
+        self.by_id.keys().copied()
     }
 
     pub(super) fn is_owner(&self, monitor: u32, client: &str) -> bool {
-        let monitor = self.monitors.get(&monitor);
+        let monitor = self.by_id.get(&monitor);
         monitor.is_some_and(|monitor| monitor.owner == client)
     }
 
@@ -106,7 +106,7 @@ impl Monitors {
     fn next_monitor(&mut self) -> u32 {
         loop {
             self.last_monitor = self.last_monitor.checked_add(1).unwrap_or(1);
-            if !self.monitors.contains_key(&self.last_monitor) {
+            if !self.by_id.contains_key(&self.last_monitor) {
                 return self.last_monitor;
             }
         }
@@ -116,7 +116,7 @@ impl Monitors {
 impl State {
     /// `Manager.CreateMonitor`
     pub(super) fn create_monitor(&mut self, call: Call, actions: &mut Vec<Action>) {
-        let monitors = &self.monitors.monitors;
+        let monitors = &self.monitors.by_id;
         let own = monitors
             .values()
             .filter(|monitor| monitor.owner == call.client);
@@ -151,7 +151,7 @@ impl State {
             subscriptions: BTreeMap::new(),
             watched: 0,
         };
-        self.monitors.monitors.insert(id, monitor);
+        self.monitors.by_id.insert(id, monitor);
         self.monitors.need(&call.client, actions);
         self.clients
             .log(&call.client, format!("Monitor {id}"), actions);
@@ -161,7 +161,7 @@ impl State {
 
     /// Ends a monitor; its peers are told, unless it was their own end.
     fn close_monitor(&mut self, id: u32, actions: &mut Vec<Action>) {
-        let Some(monitor) = self.monitors.monitors.remove(&id) else {
+        let Some(monitor) = self.monitors.by_id.remove(&id) else {
             return;
         };
         for (number, subscription) in monitor.subscriptions {
@@ -186,7 +186,7 @@ impl State {
             return;
         }
         for id in self.monitors.ids().collect::<Vec<_>>() {
-            let Some(monitor) = self.monitors.monitors.get_mut(&id) else {
+            let Some(monitor) = self.monitors.by_id.get_mut(&id) else {
                 continue;
             };
             let peers = monitor.peers.len();
@@ -202,7 +202,7 @@ impl State {
 
     /// The bus is gone with all owners.
     pub(super) fn end_monitors(&mut self, actions: &mut Vec<Action>) {
-        for (id, monitor) in std::mem::take(&mut self.monitors.monitors) {
+        for (id, monitor) in std::mem::take(&mut self.monitors.by_id) {
             for (number, subscription) in monitor.subscriptions {
                 self.end_subscription((id, number), &subscription, actions);
             }
@@ -277,7 +277,7 @@ impl State {
             };
             if is_for_all {
                 actions.push(Action::Emit(signal));
-            } else if let Some(monitor) = self.monitors.monitors.get(&monitor) {
+            } else if let Some(monitor) = self.monitors.by_id.get(&monitor) {
                 let clients: BTreeSet<&String> =
                     monitor.peers.values().chain([&monitor.owner]).collect();
                 for client in clients {

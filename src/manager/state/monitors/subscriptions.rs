@@ -96,7 +96,7 @@ impl State {
                 reply(call, Body::default(), actions);
                 return self.close_monitor(id, actions);
             }
-            MonitorMethod::AddPeer(client) => self.add_peer(id, client, actions).map(number),
+            MonitorMethod::AddPeer(client) => self.add_peer(id, &client, actions).map(number),
             MonitorMethod::RemovePeer { peer, reason } => {
                 self.remove_peer(id, peer, reason, actions).map(done)
             }
@@ -123,7 +123,7 @@ impl State {
         };
         check_units(&units)?;
         let units: BTreeSet<String> = units.into_iter().collect();
-        let monitor = self.monitors.monitors.get(&id);
+        let monitor = self.monitors.by_id.get(&id);
         let count = monitor.map_or(0, |monitor| monitor.subscriptions.len());
         if count >= limits::MAX_SUBSCRIPTIONS_PER_MONITOR {
             let text = format!("The monitor has {count} subscriptions, the most that are allowed");
@@ -185,7 +185,7 @@ impl State {
             self.monitors.to_list.insert(node);
         }
         self.monitors.watched += places;
-        if let Some(monitor) = self.monitors.monitors.get_mut(&id) {
+        if let Some(monitor) = self.monitors.by_id.get_mut(&id) {
             monitor.watched += places;
             monitor.subscriptions.insert(number, subscription);
         }
@@ -193,7 +193,7 @@ impl State {
 
     fn next_subscription(&mut self, id: u32) -> u32 {
         let monitors = &mut self.monitors;
-        let monitor = monitors.monitors.get(&id);
+        let monitor = monitors.by_id.get(&id);
         loop {
             monitors.last_subscription = monitors.last_subscription.checked_add(1).unwrap_or(1);
             let number = monitors.last_subscription;
@@ -204,7 +204,7 @@ impl State {
     }
 
     fn unsubscribe(&mut self, call: Call, (id, number): Watcher, actions: &mut Vec<Action>) {
-        let monitor = self.monitors.monitors.get_mut(&id);
+        let monitor = self.monitors.by_id.get_mut(&id);
         let removed = monitor.and_then(|monitor| monitor.subscriptions.remove(&number));
         let Some(subscription) = removed else {
             let text = format!("Subscription '{number}' not found");
@@ -213,7 +213,7 @@ impl State {
         };
         reply(call, Body::default(), actions);
         let places = self.places(&subscription);
-        if let Some(monitor) = self.monitors.monitors.get_mut(&id) {
+        if let Some(monitor) = self.monitors.by_id.get_mut(&id) {
             monitor.watched -= places;
         }
         for node in self.nodes_of(&subscription) {
@@ -249,17 +249,17 @@ impl State {
     fn add_peer(
         &mut self,
         id: u32,
-        client: String,
+        client: &str,
         actions: &mut Vec<Action>,
     ) -> Result<u32, CallError> {
-        if !is_unique_name(&client) {
+        if !is_unique_name(client) {
             let text = format!("Peer name '{client}' is not a valid unique bus name");
             return Err(CallError::new(error_name::INVALID_ARGS, text));
         }
-        let Some(monitor) = self.monitors.monitors.get_mut(&id) else {
+        let Some(monitor) = self.monitors.by_id.get_mut(&id) else {
             return Err(unknown_object(&Object::Monitor(id)));
         };
-        if monitor.owner == client || monitor.peers.values().any(|peer| *peer == client) {
+        if monitor.owner == client || monitor.peers.values().any(|peer| peer == client) {
             let text = format!("Peer name '{client}' has already been added");
             return Err(CallError::new(error_name::INVALID_ARGS, text));
         }
@@ -275,8 +275,8 @@ impl State {
             }
         }
         let number = monitor.last_peer;
-        monitor.peers.insert(number, client.clone());
-        self.monitors.need(&client, actions);
+        monitor.peers.insert(number, client.to_owned());
+        self.monitors.need(client, actions);
         Ok(number)
     }
 
@@ -287,7 +287,7 @@ impl State {
         reason: String,
         actions: &mut Vec<Action>,
     ) -> Result<(), CallError> {
-        let monitor = self.monitors.monitors.get_mut(&id);
+        let monitor = self.monitors.by_id.get_mut(&id);
         let Some(client) = monitor.and_then(|monitor| monitor.peers.remove(&number)) else {
             let text = format!("Peer with ID '{number}' not found");
             return Err(CallError::new(error_name::INVALID_ARGS, text));
