@@ -3,6 +3,7 @@
 mod calls;
 mod clients;
 mod jobs;
+mod monitors;
 mod nodes;
 mod requests;
 

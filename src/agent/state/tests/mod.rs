@@ -3,6 +3,7 @@
 mod jobs;
 mod manager;
 mod systemd;
+mod watch;
 
 use std::time::Duration;
 

@@ -9,9 +9,6 @@
 mod subscriptions;
 mod watch;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{

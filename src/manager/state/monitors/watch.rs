@@ -454,11 +454,6 @@ impl Watch {
         audience.retain(|_, hearer| hearer.is_told || hearer.waits);
         audience
     }
-
-    #[cfg(test)]
-    pub(super) fn entries(&self) -> (usize, usize) {
-        (self.watchers.len(), self.units.len())
-    }
 }
 
 /// What a monitor knows of a unit.
