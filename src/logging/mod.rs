@@ -59,28 +59,6 @@ impl LogTarget {
     }
 }
 
-/// Reads a level as it is written in configuration files, in any case; `WARNING` is `WARN`.
-#[must_use]
-pub fn parse_level(text: &str) -> Option<Level> {
-    if text.eq_ignore_ascii_case("WARNING") {
-        return Some(Level::Warn);
-    }
-    [Level::Debug, Level::Info, Level::Warn, Level::Error]
-        .into_iter()
-        .find(|&level| level_name(level).eq_ignore_ascii_case(text))
-}
-
-/// The level as it is written in configuration files and in the log.
-#[must_use]
-pub const fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Debug => "DEBUG",
-        Level::Info => "INFO",
-        Level::Warn => "WARN",
-        Level::Error => "ERROR",
-    }
-}
-
 /// The level of syslog(3), by which the journal sorts and colours.
 const fn priority(level: Level) -> u8 {
     match level {
@@ -284,14 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_and_targets_are_read_as_they_are_written() {
-        for level in [Level::Debug, Level::Info, Level::Warn, Level::Error] {
-            assert_eq!(parse_level(level_name(level)), Some(level));
-            assert_eq!(parse_level(&level_name(level).to_lowercase()), Some(level));
-        }
-        assert_eq!(parse_level("warning"), Some(Level::Warn));
-        assert_eq!(parse_level("trace"), None);
-        assert_eq!(parse_level(""), None);
+    fn targets_are_read_as_they_are_written() {
         for target in [
             LogTarget::Journald,
             LogTarget::Stderr,

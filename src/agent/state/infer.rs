@@ -169,11 +169,17 @@ impl UnitOutcome {
     fn result_of(&self, job: EndedJob) -> &'static str {
         let active = self.active.as_str();
         match (job.method, active) {
-            (Method::Start | Method::Reload, "active" | "reloading")
+            (
+                Method::Start | Method::StartTransient | Method::Reload,
+                "active" | "reloading",
+            )
             | (Method::Stop, "inactive" | "failed") => "done",
             (Method::Restart, "active" | "reloading") if self.activated >= job.asked => "done",
-            (Method::Start | Method::Restart | Method::Reload, "failed") => "failed",
-            (Method::Start | Method::Restart, "inactive") => self.result_of_inactive(job),
+            (Method::Stop, _) => "canceled",
+            (_, "failed") => "failed",
+            (Method::Start | Method::StartTransient | Method::Restart, "inactive") => {
+                self.result_of_inactive(job)
+            }
             _ => "canceled",
         }
     }

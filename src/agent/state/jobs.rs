@@ -14,7 +14,7 @@ use super::{
     requests::Purpose,
 };
 use crate::{
-    bus::{Body, CallError, ObjectPath, error_name},
+    bus::{Body, CallError, ObjectPath, error_name, names},
     core::{Instant, Level},
     limits,
 };
@@ -29,23 +29,30 @@ pub(super) enum Method {
     Stop,
     Restart,
     Reload,
+    /// Starts a unit that is made by the request.
+    StartTransient,
 }
 
 impl Method {
-    const ALL: [Self; 4] = [Self::Start, Self::Stop, Self::Restart, Self::Reload];
+    /// Those that name a unit, which has to be there, and a mode.
+    const OF_UNITS: [Self; 4] = [Self::Start, Self::Stop, Self::Restart, Self::Reload];
 
-    /// The method of systemd's manager, and of the agent.
+    /// The method of systemd's manager, and of the agent unless it is [`Self::StartTransient`].
     const fn name(self) -> &'static str {
         match self {
             Self::Start => "StartUnit",
             Self::Stop => "StopUnit",
             Self::Restart => "RestartUnit",
             Self::Reload => "ReloadUnit",
+            Self::StartTransient => "StartTransientUnit",
         }
     }
 
+    /// The method of the agent that is called `name`, with the arguments `ssu`.
     pub(super) fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.name() == name)
+        Self::OF_UNITS
+            .into_iter()
+            .find(|method| method.name() == name)
     }
 }
 
@@ -148,16 +155,18 @@ pub fn job_number(path: &str) -> Option<u32> {
 }
 
 impl State {
-    /// Asks systemd for a job.
+    /// Asks systemd for a job, with these arguments.
     pub(super) fn start_job(
         &mut self,
         turn: &mut Turn<'_>,
-        caller: Caller,
-        method: Method,
-        unit: String,
+        request: JobRequest,
         mode: &str,
-        id: u32,
+        arguments: Body,
     ) -> Result<(), CallError> {
+        let JobRequest {
+            id, method, unit, ..
+        } = &request;
+        let (id, method) = (*id, *method);
         turn.log(
             Level::Info,
             format!("Request to {method} unit: {unit} - Action: {mode}"),
@@ -170,15 +179,7 @@ impl State {
             let message = format!("{} jobs are in flight", limits::MAX_JOBS_PER_NODE);
             return Err(CallError::new(error_name::LIMITS_EXCEEDED, message));
         }
-        let body = Body::of(&(unit.as_str(), mode));
-        let request = JobRequest {
-            caller,
-            id,
-            method,
-            unit,
-            asked: turn.at(),
-        };
-        self.call_systemd_manager(turn, method.name(), body, Purpose::Job(request))?;
+        self.call_systemd_manager(turn, method.name(), arguments, Purpose::Job(request))?;
         self.jobs.ids.insert(id, None);
         Ok(())
     }
@@ -306,12 +307,40 @@ impl State {
         };
         for request in job.requests {
             let id = request.id;
+            if self.measures_jobs && !job.ended_unseen {
+                self.signal_job_time(turn, &request);
+            }
             turn.log(
                 Level::Info,
                 format!("Sending JobDone {id}, result: {result}"),
             );
             self.signal(turn, "JobDone", Body::of(&(id, result)));
         }
+    }
+}
+
+impl State {
+    /// Tells the manager how long systemd took for a job that has just ended.
+    fn signal_job_time(&mut self, turn: &mut Turn<'_>, request: &JobRequest) {
+        let took = turn.at().since(request.asked).as_micros();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        let body = Body::of(&(request.unit.as_str(), request.method.name(), took));
+        let metrics = (
+            names::INTERNAL_AGENT_METRICS_PATH,
+            names::INTERNAL_AGENT_METRICS_INTERFACE,
+        );
+        self.signal_of(turn, metrics, "AgentJobMetrics", body);
+    }
+
+    /// The manager wants, or no longer wants, to know how long systemd's jobs take.
+    pub(super) fn measure_jobs(&mut self, wanted: bool) -> Result<(), CallError> {
+        if self.measures_jobs == wanted {
+            let word = if wanted { "enabled" } else { "disabled" };
+            let message = format!("Metrics already {word}");
+            return Err(CallError::new(error_name::INVALID_ARGS, message));
+        }
+        self.measures_jobs = wanted;
+        Ok(())
     }
 }
 
@@ -346,7 +375,7 @@ mod tests {
 
     #[test]
     fn methods_are_known_by_name() {
-        for method in Method::ALL {
+        for method in Method::OF_UNITS {
             assert_eq!(Method::of_name(method.name()), Some(method));
         }
         assert_eq!(Method::of_name("KillUnit"), None);

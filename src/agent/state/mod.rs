@@ -82,6 +82,8 @@ pub struct State {
     requests: requests::Requests,
     jobs: jobs::Jobs,
     units: units::Units,
+    /// Whether the manager wants to know how long systemd's jobs take.
+    measures_jobs: bool,
 }
 
 /// One call of [`State::handle`]: when it is, and what is to be done.
@@ -116,6 +118,7 @@ impl State {
             requests: requests::Requests::default(),
             jobs: jobs::Jobs::default(),
             units: units::Units::default(),
+            measures_jobs: false,
             settings,
         }
     }
