@@ -57,13 +57,14 @@ fn every_rule_holds_in_random_runs() {
         sum.jobs_lost += stats.jobs_lost;
         sum.calls_answered += stats.calls_answered;
         sum.timeouts += stats.timeouts;
+        sum.metrics += stats.metrics;
         if sum.events >= events {
             break;
         }
     }
     println!("{sum:?}");
     assert!(
-        sum.jobs_ended > 300 && sum.jobs_lost > 0 && sum.calls_answered > 2_000,
+        sum.jobs_ended > 300 && sum.jobs_lost > 0 && sum.calls_answered > 2_000 && sum.metrics > 50,
         "{sum:?}"
     );
 }

@@ -167,9 +167,9 @@ const DOCTYPE: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object 
 /// The answer to `Introspect`: the interfaces of an object, its standard interfaces, and the last
 /// elements of the paths right below it.
 #[must_use]
-pub fn introspect(own: Option<&Interface>, children: &[String]) -> String {
+pub fn introspect(own: &[&Interface], children: &[String]) -> String {
     let mut xml = format!("{DOCTYPE}<node>\n");
-    for interface in STANDARD.into_iter().chain(own) {
+    for interface in STANDARD.iter().chain(own) {
         interface.write(&mut xml, Docs::LeftOut);
     }
     for child in children {

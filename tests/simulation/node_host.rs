@@ -168,6 +168,7 @@ impl World {
             event: FromManager::Call(call),
             ..
         } = &event
+            && call.expects_reply
         {
             host.calls.insert(call.serial);
         }
@@ -240,7 +241,8 @@ impl World {
             | agent::Action::Ready
             | agent::Action::Status(_)
             | agent::Action::Watchdog
-            | agent::Action::ReloadLogSettings => {}
+            | agent::Action::ReloadLogSettings
+            | agent::Action::SetLogLevel(_) => {}
         }
     }
 

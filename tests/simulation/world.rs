@@ -85,6 +85,7 @@ pub struct Stats {
     pub jobs_lost: u64,
     pub calls_answered: u64,
     pub timeouts: u64,
+    pub metrics: u64,
     /// The results that clients heard of.
     pub results: Vec<String>,
     /// The results that the nodes' systemds gave.
@@ -177,6 +178,7 @@ impl World {
             jobs_lost: self.checker.jobs_lost,
             calls_answered: self.checker.calls_answered,
             timeouts: self.checker.timeouts,
+            metrics: self.checker.metrics,
             results: self.checker.results,
             truth: self
                 .nodes

@@ -169,10 +169,7 @@ impl UnitOutcome {
     fn result_of(&self, job: EndedJob) -> &'static str {
         let active = self.active.as_str();
         match (job.method, active) {
-            (
-                Method::Start | Method::StartTransient | Method::Reload,
-                "active" | "reloading",
-            )
+            (Method::Start | Method::StartTransient | Method::Reload, "active" | "reloading")
             | (Method::Stop, "inactive" | "failed") => "done",
             (Method::Restart, "active" | "reloading") if self.activated >= job.asked => "done",
             (Method::Stop, _) => "canceled",

@@ -37,6 +37,8 @@ pub enum Object {
     Jobs,
     /// The job with this number.
     Job(u32),
+    /// The object that emits metrics.
+    Metrics,
     /// Any other path.
     Unknown(String),
 }
@@ -51,6 +53,11 @@ pub enum Method {
         /// Whether failures are reported beside the units.
         detailed: bool,
     },
+    /// `Manager.ListUnitFiles`, or with `detailed` `Manager.ListUnitFilesDetailed`.
+    ListUnitFiles {
+        /// Whether failures are reported beside the unit files.
+        detailed: bool,
+    },
     /// `Manager.ListNodes`
     ListNodes,
     /// `Manager.GetNode`
@@ -63,6 +70,22 @@ pub enum Method {
         unit: String,
         /// systemd's job mode.
         mode: String,
+    },
+    /// `Node.StartTransientUnit`
+    StartTransientUnit {
+        /// The unit.
+        unit: String,
+        /// systemd's job mode.
+        mode: String,
+        /// All arguments, these two included.
+        arguments: Body,
+    },
+    /// `SetLogLevel` of the manager or of a node.
+    SetLogLevel(String),
+    /// `Manager.EnableMetrics` or `Manager.DisableMetrics`.
+    SetMetrics {
+        /// Which of the two.
+        enabled: bool,
     },
     /// A method of a node that its agent answers: one of `bus::relay`.
     Relay {
@@ -190,6 +213,15 @@ pub enum FromPeer {
         /// systemd's word for its state.
         state: String,
     },
+    /// `internal.Agent.Metrics.AgentJobMetrics`
+    JobTime {
+        /// The unit of the job.
+        unit: String,
+        /// The method that asked for it.
+        method: String,
+        /// How long systemd took, microseconds.
+        took_us: u64,
+    },
     /// `internal.Agent.Heartbeat`
     Heartbeat,
     /// A signal that we do not know, or an answer nobody waits for: it shows that the peer lives.
@@ -201,6 +233,13 @@ pub enum FromPeer {
 pub enum ToPeer {
     /// A call of `internal.Agent`.
     Call {
+        /// Its method.
+        method: String,
+        /// Its arguments.
+        arguments: Body,
+    },
+    /// A call of `internal.Agent` that asks for no answer.
+    Command {
         /// Its method.
         method: String,
         /// Its arguments.
@@ -220,6 +259,17 @@ pub enum ToPeer {
         /// The refusal.
         error: CallError,
     },
+}
+
+/// The most that the queues of the edges have held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueHighWater {
+    /// Bytes that one agent had to be sent.
+    pub agent_bytes: u64,
+    /// Bytes that the bus had to be sent.
+    pub bus_bytes: u64,
+    /// Events that waited for the loop.
+    pub events: u64,
 }
 
 /// Everything that can happen to a manager.
@@ -283,6 +333,22 @@ pub enum Event {
         /// For the log.
         reason: String,
     },
+    /// A connection was ended from our side, because the peer broke the protocol or does not read.
+    PeerDropped {
+        /// The connection.
+        peer: PeerId,
+        /// For the log.
+        reason: String,
+    },
+    /// What the log is set to: at the start, and when its settings were read again.
+    LogSettings {
+        /// The least level that is logged.
+        level: Level,
+        /// Where the log goes, in the word of `LogTarget=`.
+        target: String,
+    },
+    /// The queues of the edges have been longer than ever before.
+    QueueHighWater(QueueHighWater),
     /// A connection could not be accepted for lack of descriptors or memory.
     AcceptFailed {
         /// For the log.
@@ -347,6 +413,8 @@ pub enum Action {
     Status(String),
     /// The loop turns: tell systemd's watchdog.
     Watchdog,
+    /// Log from this level on.
+    SetLogLevel(Level),
     /// Write a line to the log.
     Log(Level, String),
     /// End the process.
@@ -381,6 +449,30 @@ pub enum Signal {
         node: String,
         /// `online` or `offline`.
         state: String,
+    },
+    /// `Metrics.StartUnitJobMetrics`
+    StartUnitJobMetrics {
+        /// Its node.
+        node: String,
+        /// The job.
+        id: u32,
+        /// Its unit.
+        unit: String,
+        /// From the client's call to the agent's report of the end, microseconds.
+        job_us: u64,
+        /// From leaving the inactive state to being active, microseconds; 0 if it did not.
+        unit_us: u64,
+    },
+    /// `Metrics.AgentJobMetrics`
+    AgentJobMetrics {
+        /// The node.
+        node: String,
+        /// Its unit.
+        unit: String,
+        /// The method that asked for the job.
+        method: String,
+        /// How long the node's systemd took, microseconds.
+        took_us: u64,
     },
     /// `Properties.PropertiesChanged`
     PropertiesChanged {
