@@ -146,7 +146,7 @@ pub const NODE: Interface = Interface {
             results: &[Argument("changes", "a(sss)")],
             doc: "Sets the target into which the node boots; force replaces an earlier choice. \
                   The changes are those of EnableUnitFiles. Errors: \
-                  org.freedesktop.DBus.Error.FileNotFound when there is no such target. Since \
+                  org.freedesktop.systemd1.NoSuchUnit when there is no such target. Since \
                   0.6.",
         },
         Method {

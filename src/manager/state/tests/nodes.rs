@@ -22,7 +22,7 @@ fn fleet_is(status: &str) -> Action {
 #[test]
 fn the_status_of_the_fleet_is_announced_when_it_changes() {
     let mut manager = Manager::empty();
-    let mut changes = |actions: Vec<Action>| {
+    let changes = |actions: Vec<Action>| {
         let of_manager = |action: &Action| match action {
             Action::Emit(Signal::PropertiesChanged { object, .. }) => *object == Object::Manager,
             _ => false,
