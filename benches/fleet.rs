@@ -35,8 +35,10 @@ use std::{
 
 use client::{Addressed, Client, calls, jobs};
 use common::{Group, measure, memory, millis, print_head, print_machine};
-use hirte::bus::{Body, Kind, Message, names};
-use hirte::reactor::{self, sleep};
+use hirte::{
+    bus::{Body, Kind, Message, names},
+    reactor,
+};
 use primary::Primary;
 use smol::{LocalExecutor, future::zip};
 
@@ -124,7 +126,7 @@ impl Bench {
         };
         bench.wait_complete();
         let wall = started.elapsed();
-        let cpu = manager.cpu() - cpu_before;
+        let cpu = manager.cpu().saturating_sub(cpu_before);
         println!(
             "- registrations: all within {:.2} s, {:.0} per second; manager {:.0} µs of CPU each",
             wall.as_secs_f64(),
@@ -170,7 +172,7 @@ impl Bench {
         let manager = Group::new("manager", [self.primary.manager_pid()]);
         let before = manager.cpu();
         std::thread::sleep(HEARTBEAT_TIME);
-        let used = manager.cpu() - before;
+        let used = manager.cpu().saturating_sub(before);
         println!(
             "- heartbeats every 2 s: the manager takes {:.2} % of a core, {:.1} µs each\n",
             used.as_secs_f64() / HEARTBEAT_TIME.as_secs_f64() * 100.0,
@@ -221,7 +223,7 @@ impl Bench {
             let mut times = Vec::new();
             while !is_over.get() {
                 times.extend(calls(&mut other, 1, 1, list_nodes).await);
-                sleep(Duration::from_millis(5)).await;
+                reactor::sleep(Duration::from_millis(5)).await;
             }
             times
         };
@@ -242,7 +244,7 @@ impl Bench {
             );
         } else {
             let whole = |_| (0, to_manager("ListUnits"));
-            let run = calls(&mut client, 10, 1, whole);
+            let run = calls(&mut client, 20, 1, whole);
             measure(&groups, run)
                 .await
                 .print("ListUnits of all nodes at once");

@@ -1,8 +1,10 @@
 //! hirte on ten real systemd nodes, against the same requests made to the nodes' own systemd.
 //!
 //! ```text
-//! cargo bench --bench lab -- [--nodes 10] [--rounds 3]
+//! cargo bench --bench lab -- [--nodes 10] [--rounds 3] [--only TEXT]
 //! ```
+//!
+//! With `--only` just the rows that contain the text, such as `ListUnits`.
 //!
 //! Needs root: the nodes are systemd in namespaces of this machine, joined by a bridge. hirte runs
 //! on the first node as its unit says, an agent on each node. Requests through hirte go to the
@@ -34,8 +36,10 @@ use std::{
 
 use client::{Addressed, Client, Times, calls, jobs};
 use common::{Group, Measured, measure, memory, millis, print_head, print_machine};
-use hirte::bus::{Body, Kind, Message, names};
-use hirte::reactor::{self, sleep};
+use hirte::{
+    bus::{Body, Kind, Message, names},
+    reactor,
+};
 use lab::{Lab, Node};
 use smol::LocalExecutor;
 
@@ -48,12 +52,15 @@ const ASKED: usize = 1;
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let value = |option: &str, default: usize| {
-        let at = arguments.iter().position(|argument| argument == option);
-        let text = at.and_then(|at| arguments.get(at + 1));
-        text.map_or(default, |text| text.parse().expect("a number"))
+    let value = |option: &str| {
+        let at = arguments.iter().position(|argument| argument == option)?;
+        arguments.get(at + 1)
     };
-    let (nodes, rounds) = (value("--nodes", 10).max(2), value("--rounds", 3));
+    let number = |option: &str, default: usize| {
+        value(option).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let (nodes, rounds) = (number("--nodes", 10).max(2), number("--rounds", 3));
+    let only = value("--only").cloned().unwrap_or_default();
     if !lab::require() {
         return;
     }
@@ -74,7 +81,7 @@ fn main() {
     start(&nodes);
     println!("\n## {} systemd nodes\n", nodes.len());
     let executor = Rc::new(LocalExecutor::new());
-    reactor::block_on(&executor, Bench::run(&executor, &nodes, rounds));
+    reactor::block_on(&executor, Bench::run(&executor, &nodes, rounds, only));
 }
 
 /// Loads the targets without starting them: an active unit is ordered after them.
@@ -142,12 +149,20 @@ struct Way {
 
 struct Bench<'a> {
     nodes: &'a [Node],
+    rounds: usize,
+    /// Rows that do not contain it are left out.
+    only: String,
     hirte: Way,
     direct: Way,
 }
 
 impl<'a> Bench<'a> {
-    async fn run(executor: &Rc<LocalExecutor<'static>>, nodes: &'a [Node], rounds: usize) {
+    async fn run(
+        executor: &Rc<LocalExecutor<'static>>,
+        nodes: &'a [Node],
+        rounds: usize,
+        only: String,
+    ) {
         let first = bus_socket(&nodes[0]);
         let mut hirte = Client::connect(executor, &[&first]).await;
         wait_online(&mut hirte, nodes.len()).await;
@@ -167,6 +182,8 @@ impl<'a> Bench<'a> {
         }
         let mut bench = Self {
             nodes,
+            rounds,
+            only,
             hirte: Way {
                 client: hirte,
                 groups: vec![
@@ -188,30 +205,31 @@ impl<'a> Bench<'a> {
                 start_unit: start_directly,
             },
         };
-        bench.all(rounds).await;
+        bench.all().await;
     }
 
-    async fn all(&mut self, rounds: usize) {
+    async fn all(&mut self) {
         print_head();
-        self.properties("GetUnitProperty, one at a time", 1000, 1, rounds)
+        self.properties("GetUnitProperty, one at a time", 1000, 1)
             .await;
-        self.properties("GetUnitProperty, 32 in flight", 5000, 32, rounds)
+        self.properties("GetUnitProperty, 32 in flight", 5000, 32)
             .await;
         let all = self.nodes.len();
-        self.jobs("job, one at a time", 1, 1, rounds).await;
-        self.jobs("job, 32 in flight on one node", 1, 32, rounds)
-            .await;
-        self.jobs("job, 32 in flight on all nodes", all, 32, rounds)
-            .await;
-        self.lists(rounds).await;
+        self.jobs("job, one at a time", 1, 1).await;
+        self.jobs("job, 32 in flight on one node", 1, 32).await;
+        self.jobs("job, 32 in flight on all nodes", all, 32).await;
+        self.lists().await;
         self.memory();
         self.restart().await;
     }
 
-    async fn properties(&mut self, what: &str, count: usize, window: usize, rounds: usize) {
+    async fn properties(&mut self, what: &str, count: usize, window: usize) {
+        if !what.contains(&self.only) {
+            return;
+        }
         let nodes = self.nodes.len();
         let mut measured = [Measured::default(), Measured::default()];
-        for _ in 0..rounds {
+        for _ in 0..self.rounds {
             for (way, sum) in [&mut self.hirte, &mut self.direct]
                 .into_iter()
                 .zip(&mut measured)
@@ -226,9 +244,12 @@ impl<'a> Bench<'a> {
     }
 
     /// Starts each target of some nodes once.
-    async fn jobs(&mut self, what: &str, on: usize, window: usize, rounds: usize) {
+    async fn jobs(&mut self, what: &str, on: usize, window: usize) {
+        if !what.contains(&self.only) {
+            return;
+        }
         let mut measured = [Measured::default(), Measured::default()];
-        for _ in 0..rounds {
+        for _ in 0..self.rounds {
             for (way, sum) in [&mut self.hirte, &mut self.direct]
                 .into_iter()
                 .zip(&mut measured)
@@ -242,17 +263,21 @@ impl<'a> Bench<'a> {
                 for node in self.nodes {
                     node.systemctl(&["stop", "at-once@*.target"]);
                 }
-                sleep(Duration::from_millis(300)).await;
+                reactor::sleep(Duration::from_millis(300)).await;
             }
         }
         compare(what, &measured);
     }
 
     /// The units of all nodes: one request to hirte, or one to each systemd at the same time.
-    async fn lists(&mut self, rounds: usize) {
+    async fn lists(&mut self) {
+        let what = "ListUnits of all nodes";
+        if !what.contains(&self.only) {
+            return;
+        }
         let nodes = self.nodes.len();
         let mut measured = [Measured::default(), Measured::default()];
-        for _ in 0..rounds {
+        for _ in 0..self.rounds {
             let whole = |_| (0, to_manager("ListUnits"));
             let run = calls(&mut self.hirte.client, 20, 1, whole);
             measured[0].add(measure(&self.hirte.groups, run).await);
@@ -271,7 +296,7 @@ impl<'a> Bench<'a> {
         }
         let answer = self.hirte.client.call((0, to_manager("ListUnits"))).await;
         let units = count_units(&answer);
-        compare(&format!("ListUnits of all nodes, {units} units"), &measured);
+        compare(&format!("{what}, {units} units"), &measured);
     }
 
     fn memory(&self) {
@@ -291,7 +316,7 @@ impl<'a> Bench<'a> {
             self.nodes[0].kill("hirte.service", "KILL");
             wait_online(&mut self.hirte.client, self.nodes.len()).await;
             times.push(format!("{:.0}", millis(killed.elapsed())));
-            sleep(Duration::from_secs(3)).await;
+            reactor::sleep(Duration::from_secs(3)).await;
         }
         println!(
             "- after kill -9 of the manager all nodes are back within {} ms, of which systemd \
@@ -331,7 +356,7 @@ async fn wait_online(client: &mut Client, nodes: usize) {
             return;
         }
         assert!(Instant::now() < end, "not all nodes are online: {answer:?}");
-        sleep(Duration::from_millis(5)).await;
+        reactor::sleep(Duration::from_millis(5)).await;
     }
 }
 

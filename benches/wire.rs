@@ -14,11 +14,12 @@ use hirte::{
         marshal::{Endian, Writer, validate},
         message::BodyCheck,
     },
+    ctl::runtime::SmolRuntime,
     reactor::{self, Async},
     wire::{Received, Role, Stream},
 };
 use smol::{LocalExecutor, stream::StreamExt};
-use support::{Daemon, raw, tcp_pair, zbus_runtime::SmolRuntime};
+use support::{Daemon, raw, tcp_pair};
 use zbus::{
     Guid, MessageStream,
     connection::{AuthMechanism, Builder},
@@ -129,7 +130,7 @@ fn ping_pong_by_links() -> f64 {
     reactor::block_on(&executor, async {
         let (server, client) = tcp_pair().await;
         let server = daemon.open(1, Stream::Tcp(server), Role::Server);
-        let client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
+        let client = daemon.open(2, Stream::Tcp(client), Role::Client);
         let mut call = call();
         let mut start = Instant::now();
         loop {
@@ -162,8 +163,8 @@ fn ping_pong_by_links() -> f64 {
 
 async fn ping_pong_by_zbus(server: Async<TcpStream>, client: Async<TcpStream>) -> f64 {
     let runtime = SmolRuntime::default();
-    let executor = runtime.0.clone();
-    executor
+    runtime
+        .executor()
         .run(async {
             let server = Builder::tcp_stream(raw(server).into_inner().unwrap())
                 .server(Guid::generate())

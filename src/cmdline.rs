@@ -4,7 +4,12 @@
 //! process by itself when something is wrong. [`parse`] accepts the forms of `getopt_long(3)` and
 //! leaves it to the caller what to print and how to end.
 
-use std::ffi::OsString;
+use std::{
+    ffi::OsString,
+    fmt,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use argh::FromArgs;
 
@@ -25,6 +30,39 @@ pub enum Stop {
     /// The arguments are wrong: what is wrong with them, in one or more lines without a final line
     /// break, for standard error.
     Usage(String),
+}
+
+/// Reads the arguments of a daemon. Help, its version (when `wants_version` says so of what was
+/// read) and what is wrong with the arguments are printed here; then the error is how to end.
+pub fn parse_or_exit<T: FromArgs>(
+    program: &str,
+    args: impl IntoIterator<Item = OsString>,
+    options: &ValueOptions,
+    wants_version: impl FnOnce(&T) -> bool,
+) -> Result<T, ExitCode> {
+    match parse(program, args, options) {
+        Ok(arguments) if wants_version(&arguments) => Err(print(env!("CARGO_PKG_VERSION"))),
+        Ok(arguments) => Ok(arguments),
+        Err(Stop::Help(text)) => Err(print(text.trim_end())),
+        Err(Stop::Usage(text)) => Err(complain(program, &text)),
+    }
+}
+
+/// Prints what was asked for. A reader that had enough is no failure.
+fn print(text: &str) -> ExitCode {
+    let mut output = io::stdout();
+    let printed = writeln!(output, "{text}").and_then(|()| output.flush());
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Tells on standard error why the program ends, and returns the status with which it does.
+pub fn complain(program: &str, reason: &dyn fmt::Display) -> ExitCode {
+    // Where this can not be written there is nowhere to say so.
+    let _ = writeln!(io::stderr(), "{program}: {reason}");
+    ExitCode::FAILURE
 }
 
 /// Reads the arguments of a program (without its own name, which is `program`).

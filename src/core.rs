@@ -1,4 +1,5 @@
-//! What the two pure state machines share: readings of the clocks and lines of the log.
+//! What the two pure state machines share: readings of the clocks, times of retries, lines of the
+//! log.
 //!
 //! The core never asks for the time. The edge that calls it passes a [`Now`] with every event, so
 //! that the same events with the same readings give the same actions.
@@ -29,6 +30,18 @@ impl Add<Duration> for Instant {
     fn add(self, time: Duration) -> Self {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(micros))
+    }
+}
+
+/// How long after the start of an attempt the next one starts when `failures` in a row have failed:
+/// at once after none, `first` after one, then twice as long each time up to `longest`.
+#[must_use]
+pub fn retry_delay(failures: u32, first: Duration, longest: Duration) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        n => first
+            .saturating_mul(2_u32.saturating_pow(n - 1))
+            .min(longest),
     }
 }
 
@@ -108,5 +121,21 @@ mod tests {
         assert_eq!(Level::parse("warning"), Some(Level::Warn));
         assert_eq!(Level::parse("trace"), None);
         assert_eq!(Level::parse(""), None);
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let ms = Duration::from_millis;
+        for (failures, delay) in [
+            (0, 0),
+            (1, 100),
+            (2, 200),
+            (3, 400),
+            (5, 1600),
+            (6, 2000),
+            (u32::MAX, 2000),
+        ] {
+            assert_eq!(retry_delay(failures, ms(100), ms(2000)), ms(delay));
+        }
     }
 }

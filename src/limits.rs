@@ -16,13 +16,18 @@ pub const REGISTRATION: Duration = Duration::from_secs(5);
 /// error, which names the node, and not their own timeout.
 pub const REQUEST: Duration = Duration::from_secs(20);
 
-/// First wait before another attempt at a connection that failed; it doubles with each.
-pub const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// How long a client of the manager waits for an answer. The manager answers within [`REQUEST`]
+/// whatever its nodes do; a quarter more is for the bus and a busy machine, and makes it what
+/// clients of sd-bus wait.
+pub const CLIENT_CALL: Duration = Duration::from_secs(REQUEST.as_secs() * 5 / 4);
+
+/// Wait of the manager before another attempt at the bus that failed; it doubles with each.
+pub const BUS_FIRST_RETRY: Duration = Duration::from_millis(100);
 /// One attempt of the manager to reach the bus and take its name there: a bus that is slow to
 /// start its other clients answers well before.
 pub const BUS_ATTACH: Duration = REQUEST;
 /// Longest wait before another attempt at the bus.
-pub const BUS_RETRY_LAST: Duration = Duration::from_secs(2);
+pub const BUS_LONGEST_RETRY: Duration = Duration::from_secs(2);
 /// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
 /// the agent's error, which says what was asked of systemd.
 pub const SYSTEMD_REQUEST: Duration = Duration::from_secs(18);
@@ -63,6 +68,9 @@ pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause of the listener after an error of this machine, such as no free descriptors, so that it
 /// neither spins nor stops.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Pause of a client before a bus that had no room for a connection is tried again: bus daemons
+/// accept within a few milliseconds.
+pub const FULL_BUS_PAUSE: Duration = Duration::from_millis(10);
 
 // Bytes
 
@@ -121,6 +129,8 @@ pub const MAX_RECORD: u64 = 1 << 30;
 
 // Counts
 
+/// Signals of one kind that become one event: whoever sends many at once wants one thing.
+pub const SIGNALS_AT_ONCE: usize = 16;
 /// Descriptors of which the kernel tells at once; more are told in the next turn.
 pub const REACTOR_EVENTS: usize = 64;
 /// Events that are handled before what they sent is written: enough to write many messages at
@@ -157,10 +167,6 @@ pub const MAX_PENDING_CALLER_LINES: usize = 256;
 /// once for many jobs.
 pub const JOB_ID_BLOCK: u32 = 1024;
 
-const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
-const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
-const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
-const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
 // Configuration files
 
 /// Bytes of one configuration file: the names of 40,000 nodes, far above any fleet; a bigger file is
@@ -172,6 +178,8 @@ pub const CONFIG_LINE_BYTES: usize = 128 * 1024;
 pub const CONFIG_DROP_INS: usize = 256;
 /// Characters of a wrong text that an error repeats: enough to recognise it, and still one line.
 pub const CONFIG_QUOTED_CHARS: usize = 80;
+/// Bytes of a line that is too long which an error repeats: enough to find it.
+pub const CONFIG_QUOTED_BYTES: usize = 64;
 /// Bytes of a node's name: what a file name may have, so that a name can become one.
 pub const NODE_NAME_BYTES: usize = 255;
 /// Bytes of a host name as the DNS limits it (RFC 1035, 2.3.4, without the root's dot).
@@ -196,12 +204,30 @@ pub const LOG_MESSAGE_BYTES: usize = 16 * 1024;
 /// is short (10 by default), so a burst has to wait, but a stopped journal must not stop us.
 pub const LOG_JOURNAL_WAIT: Duration = Duration::from_millis(250);
 
+// How they relate
+
+// Both are looked at once a tick, so that what is asked at one tick is answered at the next.
 const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
 const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
 const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
+// The answers of nodes go to a bus, and errors with them.
+const _: () = assert!(MAX_MESSAGE <= MAX_BUS_MESSAGE && MAX_BUS_BODY < MAX_BUS_MESSAGE);
 const _: () = assert!(MAX_BUS_BODY <= MAX_GATHERED);
 const _: () = assert!(MAX_ERROR_TEXT < MAX_BUS_BODY);
+const _: () = assert!(MAX_REQUEST_BODY < MAX_MESSAGE_FROM_MANAGER);
+// One of the largest messages always fits into an empty queue.
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
+const _: () = assert!(MAX_MESSAGE < MAX_QUEUED_TO_MANAGER);
+const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_SYSTEMD);
+const _: () = assert!(MAX_BUS_MESSAGE < MAX_QUEUED_TO_BUS);
+// Who is asked gives up before who asks.
 const _: () = assert!(SYSTEMD_REQUEST.as_millis() < REQUEST.as_millis());
+const _: () = assert!(REQUEST.as_millis() < CLIENT_CALL.as_millis());
+const _: () = assert!(CONNECT.as_millis() < MANAGER_CONNECT.as_millis());
+const _: () = assert!(BUS_FIRST_RETRY.as_millis() < BUS_LONGEST_RETRY.as_millis());
+const _: () = assert!(SYSTEMD_FIRST_RETRY.as_millis() < SYSTEMD_LONGEST_RETRY.as_millis());
 const _: () = assert!(MAX_REQUESTS_TO_SYSTEMD <= MAX_JOBS_PER_NODE);
+const _: () = assert!(EVENTS_PER_TURN >= WINDOW);
+const _: () = assert!(CONFIG_QUOTED_CHARS < LOG_MESSAGE_BYTES);
+const _: () = assert!(CONFIG_TIME_MIN.as_millis() < CONFIG_TIME_MAX.as_millis());

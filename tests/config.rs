@@ -17,12 +17,13 @@ use std::{
 
 use hirte::{
     config::{
-        AgentConfig, AgentOptions, ConfigError, Loaded, LogConfig, ManagerConfig, ManagerOptions,
-        Roots, TcpKeepAlive, load_agent, load_manager,
+        AgentConfig, AgentOptions, ConfigError, Loaded, ManagerConfig, ManagerOptions, Roots,
+        load_agent, load_manager,
     },
     core::Level,
     limits::{CONFIG_DROP_INS, CONFIG_FILE_BYTES},
-    logging::LogTarget,
+    logging::{LogSettings, LogTarget},
+    wire::tcp::KeepAlive,
 };
 
 /// The folders of one machine; they go with the test.
@@ -248,12 +249,12 @@ fn every_key_is_read() {
          TCPKeepAliveTime=2\nTCPKeepAliveInterval=3\nTCPKeepAliveCount=5\n\
          LogLevel=Warning\nLogTarget=STDERR-full\nLogIsQuiet=Yes\n",
     );
-    let tcp_keep_alive = TcpKeepAlive {
+    let tcp_keep_alive = KeepAlive {
         time: Some(Duration::from_secs(2)),
         interval: Some(Duration::from_secs(3)),
         count: Some(5),
     };
-    let log = LogConfig {
+    let log = LogSettings {
         level: Level::Warn,
         target: LogTarget::StderrFull,
         quiet: true,
@@ -521,7 +522,7 @@ fn environment_counts_where_it_is_not_empty() {
     let config = machine.manager();
     assert_eq!(
         config.log,
-        LogConfig {
+        LogSettings {
             level: Level::Warn,
             target: LogTarget::Stderr,
             quiet: true,

@@ -26,8 +26,10 @@ use std::{
 
 use client::Client;
 use fleet::Fleet;
-use hirte::bus::{Body, Kind, Message, ObjectPath, error_name, names};
-use hirte::reactor::{self, sleep};
+use hirte::{
+    bus::{Body, Kind, Message, ObjectPath, error_name, names},
+    reactor,
+};
 use primary::Primary;
 use smol::{LocalExecutor, future::or};
 
@@ -61,7 +63,7 @@ fn start() -> (Primary, Fleet) {
 fn run<F: Future<Output = ()>>(test: impl FnOnce(Rc<LocalExecutor<'static>>) -> F) {
     let executor = Rc::new(LocalExecutor::new());
     let limited = or(test(Rc::clone(&executor)), async {
-        sleep(LIMIT).await;
+        reactor::sleep(LIMIT).await;
         panic!("the test did not end within {LIMIT:?}");
     });
     reactor::block_on(&executor, limited);
@@ -86,7 +88,7 @@ async fn all_online(client: &mut Client) {
         if nodes.iter().all(|node| node.2 == "online") {
             return;
         }
-        sleep(Duration::from_millis(100)).await;
+        reactor::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -7,18 +7,19 @@
     reason = "a test ends where it fails"
 )]
 
+#[path = "support/bus.rs"]
+mod bus;
 #[path = "hirtectl/mock.rs"]
 mod mock;
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
+use bus::Bus as PrivateBus;
 use mock::{Fleet, Manager};
 
 /// No command of these tests takes longer than a moment; this one hangs.
@@ -31,74 +32,19 @@ const NO_MANAGER: i32 = 3;
 const NODE_OFFLINE: i32 = 4;
 const UNKNOWN: i32 = 5;
 
-/// A private system bus.
-struct Bus {
-    daemon: Child,
-    directory: PathBuf,
-    address: String,
-}
+/// What hirtectl takes for the system bus.
+struct Bus(PrivateBus);
 
 impl Bus {
     fn start() -> Self {
-        Self::start_with("")
-    }
-
-    /// With additional rules of policy for everybody.
-    fn start_with(policy: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "hirtectl-test-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let directory = std::env::temp_dir().join(name);
-        fs::create_dir(&directory).unwrap();
-        let config = directory.join("bus.conf");
-        let address = format!("unix:path={}/bus", directory.display());
-        let text = format!(
-            r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>{address}</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/>
-    <allow own="*"/>
-    <allow send_destination="*"/>
-    <allow receive_sender="*"/>
-    {policy}
-  </policy>
-</busconfig>"#
-        );
-        fs::write(&config, text).unwrap();
-        let mut daemon = Command::new("dbus-daemon")
-            .arg(format!("--config-file={}", config.display()))
-            .args(["--nofork", "--nopidfile", "--print-address=1"])
-            .stdout(Stdio::piped())
-            // As a user it complains that it can not raise its limits.
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("these tests need dbus-daemon (Debian package dbus-daemon)");
-        let mut line = String::new();
-        let stdout = daemon.stdout.as_mut().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        assert!(
-            line.starts_with("unix:"),
-            "dbus-daemon did not start: {line}"
-        );
-        Self {
-            daemon,
-            directory,
-            address,
-        }
+        Self(PrivateBus::start_with_system_limits())
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hirtectl"));
         command
             .args(args)
-            .env("DBUS_SYSTEM_BUS_ADDRESS", &self.address)
+            .env("DBUS_SYSTEM_BUS_ADDRESS", self.0.address())
             .env("TERM", "xterm")
             .env_remove("NO_COLOR")
             .stdin(Stdio::null())
@@ -110,14 +56,6 @@ impl Bus {
     fn run(&self, args: &[&str]) -> Run {
         let child = self.command(args).spawn().unwrap();
         Run::of(&wait(child))
-    }
-}
-
-impl Drop for Bus {
-    fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -187,7 +125,7 @@ fn wait(mut child: Child) -> Output {
 
 fn bus_with(fleet: Fleet) -> (Bus, Manager) {
     let bus = Bus::start();
-    let manager = Manager::start(&bus.address, fleet);
+    let manager = Manager::start(&bus.0.address(), fleet);
     (bus, manager)
 }
 
@@ -431,7 +369,7 @@ fn a_bus_that_vanishes_ends_the_wait() {
         .spawn()
         .unwrap();
     manager.wait_for_call("StartUnit");
-    bus.daemon.kill().unwrap();
+    bus.0.kill();
     let run = Run::of(&wait(child));
     run.expect(
         NO_MANAGER,
@@ -616,10 +554,10 @@ fn without_a_manager_that_is_what_is_said() {
     ] {
         bus.run(args).expect(NO_MANAGER, "", sentence);
     }
-    let address = format!("unix:path={}/none", bus.directory.display());
+    let address = "unix:path=/nonexistent/bus";
     let child = bus
         .command(&["list-nodes"])
-        .env("DBUS_SYSTEM_BUS_ADDRESS", &address)
+        .env("DBUS_SYSTEM_BUS_ADDRESS", address)
         .spawn()
         .unwrap();
     let run = Run::of(&wait(child));
@@ -633,10 +571,10 @@ fn without_a_manager_that_is_what_is_said() {
 
 #[test]
 fn a_bus_that_forbids_the_call_is_quoted() {
-    let bus = Bus::start_with(
+    let bus = Bus(PrivateBus::start_with_policy(
         r#"<deny send_interface="org.containers.hirte.Node" send_member="Reload"/>"#,
-    );
-    let _manager = Manager::start(&bus.address, Fleet::default());
+    ));
+    let _manager = Manager::start(&bus.0.address(), Fleet::default());
     let run = bus.run(&["daemon-reload", "rpi4"]);
     assert!(
         run.stderr
@@ -749,7 +687,7 @@ fn colours_are_for_terminals_only() {
                 concat!(env!("CARGO_BIN_EXE_hirtectl"), " list-nodes"),
                 "/dev/null",
             ])
-            .env("DBUS_SYSTEM_BUS_ADDRESS", &bus.address)
+            .env("DBUS_SYSTEM_BUS_ADDRESS", bus.0.address())
             .env("TERM", "xterm")
             .env_remove("NO_COLOR")
             .envs(no_color.map(|value| ("NO_COLOR", value)))

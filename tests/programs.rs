@@ -5,7 +5,13 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::symlink,
+    path::Path,
+    process::Command,
+};
 
 const PROGRAMS: [&str; 3] = [
     env!("CARGO_BIN_EXE_hirte"),
@@ -57,6 +63,37 @@ fn an_unknown_option_is_an_error() {
         );
         assert_eq!(output, "", "{program}");
         assert!(errors.contains("--fly"), "{program}: {errors}");
+    }
+}
+
+#[test]
+fn a_reader_that_had_enough_is_no_failure() {
+    for program in PROGRAMS {
+        for argument in ["--version", "--help"] {
+            let (reader, writer) = io::pipe().unwrap();
+            drop(reader);
+            let mut command = Command::new(program);
+            let output = command.arg(argument).stdout(writer).output().unwrap();
+            let errors = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(
+                (output.status.code(), errors.as_str()),
+                (Some(0), ""),
+                "{program} {argument}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_status_tells_when_nobody_could_be_told() {
+    for program in PROGRAMS {
+        let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(program);
+        let ended = command.arg("--fly").stderr(full()).status().unwrap();
+        assert!(matches!(ended.code(), Some(1 | 2)), "{program}: {ended}");
+        let mut command = Command::new(program);
+        let ended = command.arg("--version").stdout(full()).status().unwrap();
+        assert_eq!(ended.code(), Some(1), "{program}");
     }
 }
 

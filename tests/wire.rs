@@ -14,6 +14,7 @@ use std::{
 use async_io::{Async, Timer};
 use hirte::{
     bus::{Body, Kind, Message, message::BadMessage, names},
+    ctl::runtime::SmolRuntime,
     limits, reactor,
     wire::{Closed, LinkSettings, Received, Role, Stream, sasl::HandshakeError},
 };
@@ -21,10 +22,7 @@ use smol::{
     LocalExecutor,
     io::{AsyncReadExt, AsyncWriteExt},
 };
-use support::{
-    Daemon, SETTINGS, alone, bus::Bus, captured, files, raw, run, signal, tcp_pair,
-    zbus_runtime::SmolRuntime,
-};
+use support::{Daemon, SETTINGS, alone, bus::Bus, captured, files, raw, run, signal, tcp_pair};
 
 const CLIENT_HELLO: &[u8] = hirte::wire::sasl::CLIENT_HELLO;
 
@@ -33,7 +31,7 @@ fn two_links_talk() {
     run(async |daemon| {
         let (server, client) = tcp_pair().await;
         let server = daemon.open(1, Stream::Tcp(server), Role::Server);
-        let client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
+        let client = daemon.open(2, Stream::Tcp(client), Role::Client);
         let mut call = Message::call("/a", "b.c", "Do", Body::of(&("text",)));
         call.serial = 7;
         client.send(&call);
@@ -94,7 +92,7 @@ mod c_peers {
             let [hello, answer, register, reply] = captured();
             let (manager, client) = tcp_pair().await;
             let mut manager = raw(manager);
-            let link = daemon.open(1, Stream::Tcp(client), Role::PeerClient);
+            let link = daemon.open(1, Stream::Tcp(client), Role::Client);
             let mut call = Message::call(
                 names::INTERNAL_MANAGER_PATH,
                 names::INTERNAL_MANAGER_INTERFACE,
@@ -145,7 +143,7 @@ mod zbus_peers {
                 .runtime(runtime.clone())
                 .p2p()
                 .build();
-            let zbus = runtime.0.run(build).await.unwrap();
+            let zbus = runtime.executor().run(build).await.unwrap();
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             let serve = async {
                 for serial in 1..=2 {
@@ -178,9 +176,9 @@ mod zbus_peers {
                     }
                 }
             };
-            runtime.0.run(smol::future::zip(serve, ask)).await;
+            runtime.executor().run(smol::future::zip(serve, ask)).await;
             drop(zbus);
-            let closed = runtime.0.run(daemon.inbox.next()).await;
+            let closed = runtime.executor().run(daemon.inbox.next()).await;
             assert_eq!(closed, (1, Received::Closed(Closed::ByPeer)));
         });
     }
@@ -207,13 +205,13 @@ mod zbus_peers {
                 .p2p()
                 .build_message_stream();
             let client = Stream::Unix(reactor::Async::new(client).unwrap());
-            let link = daemon.open(1, client, Role::PeerClient);
-            let mut zbus = runtime.0.run(build).await.unwrap();
+            let link = daemon.open(1, client, Role::Client);
+            let mut zbus = runtime.executor().run(build).await.unwrap();
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             link.send(&signal(9, 3));
             link.flush();
             let got = runtime
-                .0
+                .executor()
                 .run(smol::stream::StreamExt::next(&mut zbus))
                 .await;
             let got = got.unwrap().unwrap();
@@ -230,7 +228,7 @@ mod buses {
         run(async |daemon| {
             let bus = Bus::start();
             let stream = hirte::wire::address::connect_unix(bus.socket()).unwrap();
-            let link = daemon.open(1, Stream::Unix(stream), Role::BusClient);
+            let link = daemon.open(1, Stream::Unix(stream), Role::Client);
             let call = |serial, member: &str, body| {
                 let mut call = Message::call(names::DBUS_PATH, names::DBUS_NAME, member, body)
                     .to(names::DBUS_NAME);
@@ -454,7 +452,7 @@ mod framing {
             };
             let (server, client) = tcp_pair().await;
             let _server = daemon.open_with(1, Stream::Tcp(server), Role::Server, settings);
-            let client = daemon.open_with(2, Stream::Tcp(client), Role::PeerClient, settings);
+            let client = daemon.open_with(2, Stream::Tcp(client), Role::Client, settings);
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             assert_eq!(daemon.inbox.next().await, (2, Received::Ready));
             for serial in 1..=3 {
@@ -483,7 +481,7 @@ mod bounds {
             let (other_server, other) = tcp_pair().await;
             let _one = daemon.open(1, Stream::Tcp(server), Role::Server);
             let _other = daemon.open(2, Stream::Tcp(other_server), Role::Server);
-            let other = daemon.open(3, Stream::Tcp(other), Role::PeerClient);
+            let other = daemon.open(3, Stream::Tcp(other), Role::Client);
             let mut flooder = raw(flooder).into_inner().unwrap();
             flooder.set_nonblocking(false).unwrap();
             let flood = std::thread::spawn(move || {
@@ -580,7 +578,7 @@ mod bounds {
                 ..SETTINGS
             };
             let server = daemon.open_with(1, Stream::Tcp(server), Role::Server, settings);
-            let _client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
+            let _client = daemon.open(2, Stream::Tcp(client), Role::Client);
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             assert_eq!(daemon.inbox.next().await, (2, Received::Ready));
             for serial in 1..=2000 {
@@ -599,7 +597,7 @@ mod bounds {
         run(async |daemon| {
             let (server, client) = tcp_pair().await;
             let server = daemon.open(1, Stream::Tcp(server), Role::Server);
-            let client = daemon.open(2, Stream::Tcp(client), Role::PeerClient);
+            let client = daemon.open(2, Stream::Tcp(client), Role::Client);
             assert_eq!(daemon.inbox.next().await, (1, Received::Ready));
             assert_eq!(daemon.inbox.next().await, (2, Received::Ready));
             client.send(&signal(1, 3));

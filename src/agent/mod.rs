@@ -21,4 +21,6 @@ mod socket;
 pub mod state;
 mod systemd;
 
+pub use peer::translate_message as from_manager;
 pub use run::main;
+pub use socket::message as to_message;

@@ -88,7 +88,9 @@ pub(super) fn translate(event: SocketEvent) -> Result<FromManager, Stream> {
     })
 }
 
-fn translate_message(message: Message) -> FromManager {
+/// What a message of the manager means for the state.
+#[must_use]
+pub fn translate_message(message: Message) -> FromManager {
     match message.kind {
         Kind::Call => FromManager::Call(IncomingCall {
             serial: message.serial,

@@ -14,13 +14,12 @@ use super::{
     systemd,
 };
 use crate::{
-    cmdline::{self, Stop},
-    config::{self, AgentConfig, AgentOptions, ConfigError, Loaded, Roots, TcpKeepAlive},
-    core::Level,
+    cmdline,
+    config::{self, AgentConfig, AgentOptions, ConfigError, Loaded, Roots},
     daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
     limits, logging, reactor,
     wire::{
-        Inbox, Role,
+        Inbox,
         address::{self, Endpoint},
         tcp::KeepAlive,
     },
@@ -33,31 +32,18 @@ const PROGRAM: &str = "hirte-agent";
 /// told to end.
 #[must_use]
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Arguments = match cmdline::parse(PROGRAM, args, &VALUE_OPTIONS) {
+    let is_version = |arguments: &Arguments| arguments.version;
+    let arguments = match cmdline::parse_or_exit(PROGRAM, args, &VALUE_OPTIONS, is_version) {
         Ok(arguments) => arguments,
-        Err(Stop::Help(text)) => {
-            println!("{}", text.trim_end());
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Usage(text)) => {
-            eprintln!("{text}");
-            return ExitCode::FAILURE;
-        }
+        Err(status) => return status,
     };
-    if arguments.version {
-        println!("{}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
-    }
     let source = ConfigSource {
         file: arguments.config.clone(),
         options: arguments.into_options(),
     };
     match run(source) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{PROGRAM}: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => cmdline::complain(PROGRAM, &error),
     }
 }
 
@@ -68,24 +54,24 @@ struct ConfigSource {
 }
 
 impl ConfigSource {
-    fn load(&self) -> Result<Loaded<AgentConfig>, ConfigError> {
-        let loaded = config::load_agent(
+    /// Reads the configuration and sets up the log as it says.
+    fn load(&self) -> Result<AgentConfig, ConfigError> {
+        let Loaded { config, notices } = config::load_agent(
             &Roots::default(),
             self.file.as_deref(),
             &self.options,
             |name| env::var(name).ok(),
         )?;
-        let log = loaded.config.log;
-        logging::init(PROGRAM, log.level, log.target, log.quiet);
-        for notice in &loaded.notices {
+        logging::init(PROGRAM, config.log);
+        for notice in notices {
             warn!("{notice}");
         }
-        Ok(loaded)
+        Ok(config)
     }
 }
 
 fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
-    let config = source.load()?.config;
+    let config = source.load()?;
     let manager = config.manager().to_string();
     let endpoints = address::parse(&manager)?;
     info!("Starting {PROGRAM} {}", env!("CARGO_PKG_VERSION"));
@@ -103,7 +89,7 @@ fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
         machine_id: machine_id(),
     };
     let executor = Rc::new(LocalExecutor::new());
-    let keep_alive = keep_alive(config.tcp_keep_alive);
+    let keep_alive = config.tcp_keep_alive;
     let mut daemon = Daemon::new(&executor, settings, source, endpoints, keep_alive)?;
     reactor::block_on(&executor, daemon.run());
     Ok(())
@@ -113,14 +99,6 @@ fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
 fn machine_id() -> String {
     let text = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     text.trim().to_owned()
-}
-
-fn keep_alive(configured: TcpKeepAlive) -> KeepAlive {
-    KeepAlive {
-        time: configured.time.unwrap_or_default(),
-        interval: configured.interval.unwrap_or_default(),
-        count: configured.count.unwrap_or_default(),
-    }
 }
 
 /// What comes through the inbox.
@@ -174,14 +152,8 @@ impl Daemon {
             state: State::new(settings),
             alarm: Alarm::new(executor, &inbox, || Input::Event(Event::Alarm)),
             recorder,
-            peer: Socket::new(executor, &inbox, Input::Peer, Role::PeerClient, peer::LINK),
-            systemd: Socket::new(
-                executor,
-                &inbox,
-                Input::Systemd,
-                Role::BusClient,
-                systemd::LINK,
-            ),
+            peer: Socket::new(executor, &inbox, Input::Peer, peer::LINK),
+            systemd: Socket::new(executor, &inbox, Input::Systemd, systemd::LINK),
             translator: systemd::Translator::new(access),
             inbox,
             access,
@@ -252,7 +224,7 @@ impl Daemon {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Log(level, line) => write_log(level, &line),
+            Action::Log(level, line) => log::log!(level.into(), "{line}"),
             Action::ConnectManager { connection } => {
                 let open = peer::open(self.endpoints.clone(), self.keep_alive);
                 self.peer.connect(connection, open);
@@ -293,14 +265,4 @@ impl Daemon {
             Notify.ready();
         }
     }
-}
-
-fn write_log(level: Level, line: &str) {
-    let level = match level {
-        Level::Debug => log::Level::Debug,
-        Level::Info => log::Level::Info,
-        Level::Warn => log::Level::Warn,
-        Level::Error => log::Level::Error,
-    };
-    log::log!(level, "{line}");
 }

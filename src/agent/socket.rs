@@ -24,7 +24,6 @@ pub(super) struct Socket<E: 'static> {
     executor: Rc<LocalExecutor<'static>>,
     inbox: Inbox<E>,
     wrap: fn(u32, SocketEvent) -> E,
-    role: Role,
     settings: LinkSettings,
     connection: u32,
     attempt: Option<Task<()>>,
@@ -36,14 +35,12 @@ impl<E: 'static> Socket<E> {
         executor: &Rc<LocalExecutor<'static>>,
         inbox: &Inbox<E>,
         wrap: fn(u32, SocketEvent) -> E,
-        role: Role,
         settings: LinkSettings,
     ) -> Self {
         Self {
             executor: Rc::clone(executor),
             inbox: inbox.clone(),
             wrap,
-            role,
             settings,
             connection: 0,
             attempt: None,
@@ -74,7 +71,7 @@ impl<E: 'static> Socket<E> {
             self.link = Some(Link::open(
                 &self.executor,
                 stream,
-                self.role,
+                Role::Client,
                 self.settings,
                 &self.inbox,
                 move |received| wrap(connection, SocketEvent::Received(received)),
@@ -104,7 +101,9 @@ impl<E: 'static> Socket<E> {
     }
 }
 
-fn message(outgoing: Outgoing) -> Message {
+/// What the state wants to be sent, as a message.
+#[must_use]
+pub fn message(outgoing: Outgoing) -> Message {
     let mut message = match outgoing.content {
         Content::Call {
             destination,

@@ -11,8 +11,8 @@ fn main() -> ExitCode {
         .is_some_and(|name| name == "hirte-proxy")
     {
         // The link in libexec must never run a second agent by mistake.
-        eprintln!("hirte-proxy: this version has no dependencies across nodes");
-        return ExitCode::FAILURE;
+        let reason = "this version has no dependencies across nodes";
+        return hirte::cmdline::complain("hirte-proxy", &reason);
     }
     hirte::agent::main(args)
 }

@@ -11,6 +11,7 @@ pub mod interface;
 pub mod marshal;
 pub mod message;
 pub mod names;
+pub mod reader;
 pub mod relay;
 pub mod signature;
 

@@ -71,15 +71,18 @@ pub fn escape_label(label: &str) -> String {
         return "_".to_owned();
     }
     let mut escaped = String::with_capacity(label.len() + 8);
+    let mut kept_from = 0;
     for (index, byte) in label.bytes().enumerate() {
-        if byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit()) {
-            escaped.push(char::from(byte));
-        } else {
+        if !(byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit())) {
+            // Between bytes that are escaped there is only ASCII, which never lies within a char.
+            escaped.push_str(label.get(kept_from..index).unwrap_or_default());
             escaped.push('_');
             escaped.push(char::from(HEX[usize::from(byte >> 4)]));
             escaped.push(char::from(HEX[usize::from(byte & 15)]));
+            kept_from = index + 1;
         }
     }
+    escaped.push_str(label.get(kept_from..).unwrap_or_default());
     escaped
 }
 
@@ -107,7 +110,7 @@ pub fn unescape_label(escaped: &str) -> Option<String> {
 /// Path of the node called `name`.
 #[must_use]
 pub fn node_path(name: &str) -> String {
-    format!("{NODE_PARENT_PATH}/{}", escape_label(name))
+    [NODE_PARENT_PATH, "/", &escape_label(name)].concat()
 }
 
 /// Path of the job with number `id`.

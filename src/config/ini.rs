@@ -18,7 +18,7 @@
 use std::path::Path;
 
 use super::error::ConfigError;
-use crate::limits::{CONFIG_FILE_BYTES, CONFIG_LINE_BYTES};
+use crate::limits::{CONFIG_FILE_BYTES, CONFIG_LINE_BYTES, CONFIG_QUOTED_BYTES};
 
 /// What a file says, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Item>, ConfigError> {
 fn read_line(raw: &[u8], line: u32, items: &mut Vec<Item>) -> Result<(), (String, String)> {
     let fail = |found: &str, expected: &str| Err((found.to_owned(), expected.to_owned()));
     if raw.len() > CONFIG_LINE_BYTES {
-        let start = String::from_utf8_lossy(raw.get(..64).unwrap_or(raw));
+        let start = String::from_utf8_lossy(raw.get(..CONFIG_QUOTED_BYTES).unwrap_or(raw));
         return fail(
             &format!("{start}…"),
             &format!("a line of at most {CONFIG_LINE_BYTES} bytes"),
@@ -233,7 +233,7 @@ mod tests {
             error("x".repeat(CONFIG_LINE_BYTES + 1)),
             format!(
                 "t.conf:1: '{}…': expected a line of at most {CONFIG_LINE_BYTES} bytes",
-                "x".repeat(64)
+                "x".repeat(CONFIG_QUOTED_BYTES)
             )
         );
         assert_eq!(

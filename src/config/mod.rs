@@ -31,7 +31,5 @@ pub mod value;
 
 pub use error::{ConfigError, Notice, Origin};
 pub use load::{AgentOptions, Loaded, ManagerOptions, Roots, load_agent, load_manager};
-pub use schema::{
-    AGENT_KEYS, AgentConfig, Key, LogConfig, MANAGER_KEYS, ManagerConfig, TcpKeepAlive,
-};
+pub use schema::{AGENT_KEYS, AgentConfig, Key, MANAGER_KEYS, ManagerConfig};
 pub use value::is_node_name;

@@ -8,7 +8,7 @@ use zbus::{
 };
 
 use super::value::{self, Parsed};
-use crate::{core::Level, logging::LogTarget};
+use crate::{logging::LogSettings, wire::tcp::KeepAlive};
 
 /// One key of a section.
 ///
@@ -27,47 +27,12 @@ pub struct Key<C: 'static> {
     pub(super) is_list: bool,
 }
 
-/// How a daemon logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// `LogLevel`: the least level that is logged.
-    pub level: Level,
-    /// `LogTarget`: where the log goes.
-    pub target: LogTarget,
-    /// `LogIsQuiet`: nothing is logged at all.
-    pub quiet: bool,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self {
-            level: Level::Info,
-            target: LogTarget::Journald,
-            quiet: false,
-        }
-    }
-}
-
-/// Keepalive probes on TCP connections; `None` leaves the system's setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpKeepAlive {
-    /// `TCPKeepAliveTime`: idle time before the first probe, in whole seconds.
-    pub time: Option<Duration>,
-    /// `TCPKeepAliveInterval`: time between probes, in whole seconds.
-    pub interval: Option<Duration>,
-    /// `TCPKeepAliveCount`: unanswered probes after which the connection is lost.
-    pub count: Option<u32>,
-}
-
-impl Default for TcpKeepAlive {
-    fn default() -> Self {
-        Self {
-            time: Some(Duration::from_secs(1)),
-            interval: Some(Duration::from_secs(1)),
-            count: Some(4),
-        }
-    }
-}
+/// Keepalive on the connections between agents and manager, unless it is configured.
+const KEEP_ALIVE: KeepAlive = KeepAlive {
+    time: Some(Duration::from_secs(1)),
+    interval: Some(Duration::from_secs(1)),
+    count: Some(4),
+};
 
 /// The manager's configuration: section `[hirte]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,9 +44,9 @@ pub struct ManagerConfig {
     /// `NodeHeartbeatThreshold`: silence after which a node is offline; `None`: never.
     pub node_heartbeat_threshold: Option<Duration>,
     /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`.
-    pub tcp_keep_alive: TcpKeepAlive,
+    pub tcp_keep_alive: KeepAlive,
     /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
-    pub log: LogConfig,
+    pub log: LogSettings,
 }
 
 impl Default for ManagerConfig {
@@ -90,8 +55,8 @@ impl Default for ManagerConfig {
             port: 842,
             allowed_node_names: Vec::new(),
             node_heartbeat_threshold: Some(Duration::from_secs(6)),
-            tcp_keep_alive: TcpKeepAlive::default(),
-            log: LogConfig::default(),
+            tcp_keep_alive: KEEP_ALIVE,
+            log: LogSettings::default(),
         }
     }
 }
@@ -115,9 +80,9 @@ pub struct AgentConfig {
     /// `ManagerHeartbeatThreshold`: silence after which the manager is lost; `None`: never.
     pub manager_heartbeat_threshold: Option<Duration>,
     /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`.
-    pub tcp_keep_alive: TcpKeepAlive,
+    pub tcp_keep_alive: KeepAlive,
     /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
-    pub log: LogConfig,
+    pub log: LogSettings,
 }
 
 impl AgentConfig {
@@ -132,8 +97,8 @@ impl AgentConfig {
             heartbeat_interval: Some(Duration::from_secs(2)),
             reconnect_interval: Some(Duration::from_secs(2)),
             manager_heartbeat_threshold: Some(Duration::from_secs(6)),
-            tcp_keep_alive: TcpKeepAlive::default(),
-            log: LogConfig::default(),
+            tcp_keep_alive: KEEP_ALIVE,
+            log: LogSettings::default(),
         }
     }
 
@@ -160,8 +125,8 @@ pub(super) trait Schema: Clone + 'static {
     /// The configuration file below `/etc`; its drop-ins are in the folder of this name with `.d`.
     const ETC_FILE: &'static str;
 
-    fn log(&mut self) -> &mut LogConfig;
-    fn tcp_keep_alive(&mut self) -> &mut TcpKeepAlive;
+    fn log(&mut self) -> &mut LogSettings;
+    fn tcp_keep_alive(&mut self) -> &mut KeepAlive;
 }
 
 impl Schema for ManagerConfig {
@@ -170,11 +135,11 @@ impl Schema for ManagerConfig {
     const DATA_FILE: &'static str = "hirte/config/hirte.conf";
     const ETC_FILE: &'static str = "hirte/hirte.conf";
 
-    fn log(&mut self) -> &mut LogConfig {
+    fn log(&mut self) -> &mut LogSettings {
         &mut self.log
     }
 
-    fn tcp_keep_alive(&mut self) -> &mut TcpKeepAlive {
+    fn tcp_keep_alive(&mut self) -> &mut KeepAlive {
         &mut self.tcp_keep_alive
     }
 }
@@ -185,11 +150,11 @@ impl Schema for AgentConfig {
     const DATA_FILE: &'static str = "hirte-agent/config/agent.conf";
     const ETC_FILE: &'static str = "hirte/agent.conf";
 
-    fn log(&mut self) -> &mut LogConfig {
+    fn log(&mut self) -> &mut LogSettings {
         &mut self.log
     }
 
-    fn tcp_keep_alive(&mut self) -> &mut TcpKeepAlive {
+    fn tcp_keep_alive(&mut self) -> &mut KeepAlive {
         &mut self.tcp_keep_alive
     }
 }
@@ -363,6 +328,7 @@ const fn log_is_quiet<C: Schema>() -> Key<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{core::Level, logging::LogTarget};
 
     fn set_all<C: Schema>(config: &mut C) {
         for key in C::KEYS {
@@ -378,12 +344,8 @@ mod tests {
             port: 1,
             allowed_node_names: Vec::new(),
             node_heartbeat_threshold: None,
-            tcp_keep_alive: TcpKeepAlive {
-                time: None,
-                interval: None,
-                count: None,
-            },
-            log: LogConfig {
+            tcp_keep_alive: KeepAlive::default(),
+            log: LogSettings {
                 level: Level::Error,
                 target: LogTarget::Stderr,
                 quiet: true,
@@ -400,12 +362,8 @@ mod tests {
             heartbeat_interval: None,
             reconnect_interval: None,
             manager_heartbeat_threshold: None,
-            tcp_keep_alive: TcpKeepAlive {
-                time: None,
-                interval: None,
-                count: None,
-            },
-            log: LogConfig {
+            tcp_keep_alive: KeepAlive::default(),
+            log: LogSettings {
                 level: Level::Error,
                 target: LogTarget::Stderr,
                 quiet: true,

@@ -3,7 +3,10 @@
 use std::{fmt, io};
 
 use super::{client::Refusal, exit_status::ExitStatus, job::Operation};
-use crate::bus::{error_name, names::MANAGER_BUS_NAME};
+use crate::{
+    bus::{error_name, names::MANAGER_BUS_NAME},
+    limits,
+};
 
 /// systemd's error for a unit that it can not find (org.freedesktop.systemd1(5)).
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
@@ -175,7 +178,7 @@ impl fmt::Display for Error {
             Self::NoAnswer { method } => write!(
                 f,
                 "The manager did not answer {method} within {} s",
-                super::client::CALL_TIMEOUT.as_secs()
+                limits::CLIENT_CALL.as_secs()
             ),
             Self::Malformed { member, reason } => {
                 write!(

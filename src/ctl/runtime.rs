@@ -20,13 +20,19 @@ use async_io::{Async, Timer};
 use smol::Executor;
 use zbus::runtime::{Interest, IoSource, traits};
 
-/// Pause before a bus that had no room for a connection is tried again: bus daemons accept within
-/// a few milliseconds.
-const CONNECT_RETRY: Duration = Duration::from_millis(10);
+use crate::limits;
 
 /// A handle on the executor that runs the tasks of connections.
 #[derive(Clone, Debug, Default)]
 pub struct SmolRuntime(Arc<Executor<'static>>);
+
+impl SmolRuntime {
+    /// The executor, for who drives it without [`block_on`].
+    #[must_use]
+    pub fn executor(&self) -> &Executor<'static> {
+        &self.0
+    }
+}
 
 /// Runs `main` to its end on this thread, and beside it the tasks of all connections that are
 /// built with the runtime it is given.
@@ -134,7 +140,7 @@ impl traits::Runtime for SmolRuntime {
                             io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
                         ) =>
                     {
-                        Timer::after(CONNECT_RETRY).await;
+                        Timer::after(limits::FULL_BUS_PAUSE).await;
                     }
                     result => return unwatched(result?),
                 }

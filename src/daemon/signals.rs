@@ -12,7 +12,7 @@ use signal_hook::{
 };
 use smol::LocalExecutor;
 
-use crate::{reactor::Async, wire::Inbox};
+use crate::{limits::SIGNALS_AT_ONCE, reactor::Async, wire::Inbox};
 
 /// What the system asks of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,10 @@ pub fn signals<E: 'static>(
         let (reads, inbox, wrap) = (Async::new(reads)?, inbox.clone(), Rc::clone(&wrap));
         executor
             .spawn(async move {
-                while let Ok(1..) = reads.read_with(|mut pipe| pipe.read(&mut [0; 16])).await {
+                while let Ok(1..) = reads
+                    .read_with(|mut pipe| pipe.read(&mut [0; SIGNALS_AT_ONCE]))
+                    .await
+                {
                     inbox.push(wrap(signal));
                 }
             })

@@ -59,6 +59,27 @@ impl LogTarget {
     }
 }
 
+/// How a daemon logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `LogLevel=`: the least level that is logged.
+    pub level: Level,
+    /// `LogTarget=`: where the log goes.
+    pub target: LogTarget,
+    /// `LogIsQuiet=`: nothing is logged at all.
+    pub quiet: bool,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            level: Level::Info,
+            target: LogTarget::Journald,
+            quiet: false,
+        }
+    }
+}
+
 /// The level of syslog(3), by which the journal sorts and colours.
 const fn priority(level: Level) -> u8 {
     match level {
@@ -78,67 +99,27 @@ const fn from_log(level: log::Level) -> Level {
     }
 }
 
-const fn to_filter(level: Level) -> LevelFilter {
-    match level {
-        Level::Debug => LevelFilter::Debug,
-        Level::Info => LevelFilter::Info,
-        Level::Warn => LevelFilter::Warn,
-        Level::Error => LevelFilter::Error,
-    }
-}
-
 /// Sets up the log of this process under the name `identifier` (`SYSLOG_IDENTIFIER` in the journal).
 ///
 /// A second call keeps the identifier and sets the rest. Without a call nothing is logged.
-pub fn init(identifier: &str, level: Level, target: LogTarget, quiet: bool) {
+pub fn init(identifier: &str, settings: LogSettings) {
     let logger = LOGGER.get_or_init(|| Logger::new(identifier, Path::new(journal::SOCKET)));
-    logger.change(|settings| {
-        *settings = Settings {
-            level,
-            target,
-            quiet,
-        };
-    });
+    logger.change(settings);
     // Fails where a logger is set, which is ours unless a test has its own.
     let _ = log::set_logger(logger);
 }
 
 /// Sets the least level that is logged; nothing happens before [`init`].
 pub fn set_level(level: Level) {
-    change(|settings| settings.level = level);
-}
-
-/// Sets where the log goes; nothing happens before [`init`].
-pub fn set_target(target: LogTarget) {
-    change(|settings| settings.target = target);
-}
-
-/// Silences the log, or lets it speak again; nothing happens before [`init`].
-pub fn set_quiet(quiet: bool) {
-    change(|settings| settings.quiet = quiet);
-}
-
-/// The level, target and silence that apply; `None` before [`init`].
-#[must_use]
-pub fn settings() -> Option<Settings> {
-    LOGGER.get().map(|logger| logger.state().settings)
-}
-
-fn change(set: impl FnOnce(&mut Settings)) {
-    if let Some(logger) = LOGGER.get() {
-        logger.change(set);
+    if let (Some(logger), Some(settings)) = (LOGGER.get(), settings()) {
+        logger.change(LogSettings { level, ..settings });
     }
 }
 
-/// What applies to the log of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The least level that is logged.
-    pub level: Level,
-    /// Where the log goes.
-    pub target: LogTarget,
-    /// Whether nothing is logged at all.
-    pub quiet: bool,
+/// How this process logs; `None` before [`init`].
+#[must_use]
+pub fn settings() -> Option<LogSettings> {
+    LOGGER.get().map(|logger| logger.state().settings)
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -149,7 +130,7 @@ struct Logger {
 }
 
 struct State {
-    settings: Settings,
+    settings: LogSettings,
     journal: Journal,
 }
 
@@ -158,11 +139,7 @@ impl Logger {
         Self {
             stderr: Stderr::new(),
             state: Mutex::new(State {
-                settings: Settings {
-                    level: Level::Info,
-                    target: LogTarget::Journald,
-                    quiet: false,
-                },
+                settings: LogSettings::default(),
                 journal: Journal::new(identifier, socket),
             }),
         }
@@ -173,13 +150,13 @@ impl Logger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, set: impl FnOnce(&mut Settings)) {
+    fn change(&self, settings: LogSettings) {
         let mut state = self.state();
-        set(&mut state.settings);
-        log::set_max_level(if state.settings.quiet {
+        state.settings = settings;
+        log::set_max_level(if settings.quiet {
             LevelFilter::Off
         } else {
-            to_filter(state.settings.level)
+            log::Level::from(settings.level).to_level_filter()
         });
     }
 
@@ -321,30 +298,39 @@ mod tests {
         set_level(Level::Debug);
         assert_eq!(settings(), None);
         log::error!("before the log is set up");
+        let set = |level, target, quiet| {
+            let settings = LogSettings {
+                level,
+                target,
+                quiet,
+            };
+            init("hirte", settings);
+        };
 
-        init("hirte", Level::Info, LogTarget::Stderr, false);
+        set(Level::Info, LogTarget::Stderr, false);
         assert_eq!(log::max_level(), LevelFilter::Info);
         log::debug!("below the level");
         log::info!("two\nlines \x1b[2J");
 
-        set_level(Level::Debug);
-        set_target(LogTarget::StderrFull);
+        set(Level::Debug, LogTarget::StderrFull, false);
         assert_eq!(log::max_level(), LevelFilter::Debug);
         log::debug!("with its place");
 
-        set_quiet(true);
-        set_level(Level::Warn);
-        assert_eq!(log::max_level(), LevelFilter::Off);
-        log::error!("while the log is quiet");
-
-        set_quiet(false);
-        assert_eq!(log::max_level(), LevelFilter::Warn);
-        let expected = Settings {
-            level: Level::Warn,
+        set_level(Level::Error);
+        assert_eq!(log::max_level(), LevelFilter::Error);
+        let expected = LogSettings {
+            level: Level::Error,
             target: LogTarget::StderrFull,
             quiet: false,
         };
         assert_eq!(settings(), Some(expected));
+
+        set(Level::Warn, LogTarget::StderrFull, true);
+        assert_eq!(log::max_level(), LevelFilter::Off);
+        log::error!("while the log is quiet");
+
+        set(Level::Warn, LogTarget::StderrFull, false);
+        assert_eq!(log::max_level(), LevelFilter::Warn);
     }
 
     /// What the test above writes to standard error, without times and line numbers.

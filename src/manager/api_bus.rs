@@ -60,7 +60,7 @@ impl ApiBus {
                     max_queued: None,
                     body_check: BodyCheck::Trusted,
                 };
-                let link = Link::open(executor, stream, Role::BusClient, settings, inbox, wrap);
+                let link = Link::open(executor, stream, Role::Client, settings, inbox, wrap);
                 self.link = Some(link);
                 None
             }

@@ -9,10 +9,10 @@ use super::{
     state::Settings,
 };
 use crate::{
-    cmdline::{self, Stop, ValueOptions},
-    config::{ConfigError, Loaded, ManagerConfig, ManagerOptions, Notice, Roots, load_manager},
+    cmdline::{self, ValueOptions},
+    config::{ConfigError, Loaded, ManagerConfig, ManagerOptions, Roots, load_manager},
     daemon, logging,
-    wire::tcp::{self, KeepAlive},
+    wire::tcp,
 };
 
 /// Control systemd services on several computers: the manager.
@@ -34,59 +34,40 @@ const VALUE_OPTIONS: ValueOptions = ValueOptions {
     short: &['p', 'c'],
 };
 
+/// The name of the program, also in the log.
+const PROGRAM: &str = "hirte";
+
 /// Runs the manager. Returns the exit status: 0 when it was told to stop or only printed
 /// something, 1 when it could not start.
 #[must_use]
 pub fn main() -> ExitCode {
-    let options: Options = match cmdline::parse("hirte", env::args_os().skip(1), &VALUE_OPTIONS) {
+    let args = env::args_os().skip(1);
+    let is_version = |options: &Options| options.version;
+    let options = match cmdline::parse_or_exit(PROGRAM, args, &VALUE_OPTIONS, is_version) {
         Ok(options) => options,
-        Err(Stop::Help(text)) => {
-            println!("{text}");
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Usage(text)) => {
-            eprintln!("hirte: {text}");
-            return ExitCode::FAILURE;
-        }
+        Err(status) => return status,
     };
-    if options.version {
-        println!("{}", env!("CARGO_PKG_VERSION"));
-        return ExitCode::SUCCESS;
-    }
-    let Loaded { config, notices } = match load(&options) {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("hirte: {error}");
-            return ExitCode::FAILURE;
-        }
+    let config = match load(&options) {
+        Ok(config) => config,
+        Err(error) => return cmdline::complain(PROGRAM, &error),
     };
-    logging::init(
-        "hirte",
-        config.log.level,
-        config.log.target,
-        config.log.quiet,
-    );
-    log_notices(&notices);
-    log::info!("Starting hirte {}", env!("CARGO_PKG_VERSION"));
+    log::info!("Starting {PROGRAM} {}", env!("CARGO_PKG_VERSION"));
     start(config, options)
 }
 
-fn load(options: &Options) -> Result<Loaded<ManagerConfig>, ConfigError> {
+/// Reads the configuration and sets up the log as it says.
+fn load(options: &Options) -> Result<ManagerConfig, ConfigError> {
     let given = ManagerOptions {
         port: options.port.clone(),
     };
-    load_manager(
-        &Roots::default(),
-        options.config.as_deref(),
-        &given,
-        |name| env::var(name).ok(),
-    )
-}
-
-fn log_notices(notices: &[Notice]) {
+    let file = options.config.as_deref();
+    let Loaded { config, notices } =
+        load_manager(&Roots::default(), file, &given, |name| env::var(name).ok())?;
+    logging::init(PROGRAM, config.log);
     for notice in notices {
         log::warn!("{notice}");
     }
+    Ok(config)
 }
 
 fn start(config: ManagerConfig, options: Options) -> ExitCode {
@@ -110,11 +91,7 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
         nodes: config.allowed_node_names.clone(),
         silence_limit: config.node_heartbeat_threshold.unwrap_or_default(),
     };
-    let keep_alive = KeepAlive {
-        time: config.tcp_keep_alive.time.unwrap_or_default(),
-        interval: config.tcp_keep_alive.interval.unwrap_or_default(),
-        count: config.tcp_keep_alive.count.unwrap_or_default(),
-    };
+    let keep_alive = config.tcp_keep_alive;
     let reload = Box::new(move || reload(&options, &config));
     run::run(
         settings,
@@ -130,11 +107,7 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
 /// A configuration with an error changes nothing.
 fn reload(options: &Options, running: &ManagerConfig) {
     match load(options) {
-        Ok(Loaded { config, notices }) => {
-            log_notices(&notices);
-            logging::set_level(config.log.level);
-            logging::set_target(config.log.target);
-            logging::set_quiet(config.log.quiet);
+        Ok(config) => {
             if (ManagerConfig {
                 log: running.log,
                 ..config

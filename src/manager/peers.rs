@@ -85,7 +85,7 @@ pub fn encode(serial: u32, content: ToPeer) -> Message {
     };
     let message = match content {
         ToPeer::Call { method, arguments } => call(&method, arguments),
-        ToPeer::Command { method, arguments } => Message {
+        ToPeer::CallWithoutReply { method, arguments } => Message {
             flags: Flags::NO_REPLY_EXPECTED,
             ..call(&method, arguments)
         },
@@ -168,7 +168,7 @@ mod tests {
         let content = |is_command| {
             let (method, arguments) = ("EnableMetrics".to_owned(), Body::default());
             if is_command {
-                ToPeer::Command { method, arguments }
+                ToPeer::CallWithoutReply { method, arguments }
             } else {
                 ToPeer::Call { method, arguments }
             }

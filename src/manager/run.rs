@@ -87,6 +87,8 @@ struct Loop {
     job_ids: JobIds,
     alarm: Alarm,
     notify: Notify,
+    /// For `systemctl status`, at the end of the turn: a fleet that registers changes it often.
+    status: Option<String>,
     recorder: Recorder,
     /// The most that waited so far, and what of that the state knows.
     queues: QueueHighWater,
@@ -123,6 +125,7 @@ impl Loop {
             job_ids: JobIds::default(),
             alarm,
             notify: Notify,
+            status: None,
             recorder,
             queues: QueueHighWater::default(),
             told_queues: QueueHighWater::default(),
@@ -159,6 +162,9 @@ impl Loop {
     /// What happened is recorded first, so that a recording never lacks what others have seen.
     fn finish_turn(&mut self) {
         self.recorder.flush();
+        if let Some(status) = self.status.take() {
+            self.notify.status(&status);
+        }
         while let Some(event) = self.bus.flush() {
             self.handle(event);
         }
@@ -269,7 +275,7 @@ impl Loop {
             }
             Action::KeepJobIds(mark) => self.job_ids.keep(mark),
             Action::Ready => self.notify.ready(),
-            Action::Status(status) => self.notify.status(&status),
+            Action::Status(status) => self.status = Some(status),
             Action::Watchdog => self.notify.watchdog(),
             Action::SetLogLevel(level) => logging::set_level(level),
             Action::Log(level, text) => log::log!(level.into(), "{text}"),

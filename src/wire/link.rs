@@ -78,12 +78,9 @@ impl Stream {
 pub enum Role {
     /// The accepting end: takes `EXTERNAL` with and without an identity, and `ANONYMOUS`.
     Server,
-    /// The end that connects to a manager: what the C agent says.
-    PeerClient,
-    /// The end that connects to a message bus or to systemd's private socket. The handshake is
-    /// that of [`PeerClient`](Self::PeerClient); the greeting of a bus (`Hello`) is a message like
-    /// others, for the owner to send.
-    BusClient,
+    /// The end that connects, to a manager, a message bus or systemd's private socket: says what
+    /// the C agent says. The greeting of a bus (`Hello`) is a message, for the owner to send.
+    Client,
 }
 
 /// The bounds of a link.

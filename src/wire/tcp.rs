@@ -16,19 +16,19 @@ use crate::{
     reactor::{Async, sleep},
 };
 
-/// When the kernel asks an idle connection's other end whether it lives. Zero is the system's
-/// default.
+/// When the kernel asks an idle connection's other end whether it lives; `None` leaves the system's
+/// setting.
 ///
 /// With `TCP_USER_TIMEOUT`, which [`tune`] sets, Linux gives an unanswered connection up after that
 /// time whatever `count` is (tcp(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// Idle time before the first probe.
-    pub time: Duration,
-    /// Time between probes.
-    pub interval: Duration,
+    /// Idle time before the first probe, in whole seconds.
+    pub time: Option<Duration>,
+    /// Time between probes, in whole seconds.
+    pub interval: Option<Duration>,
     /// Unanswered probes after which the connection is lost.
-    pub count: u32,
+    pub count: Option<u32>,
 }
 
 /// Accepts the connections of agents.
@@ -143,14 +143,14 @@ pub fn tune(stream: &TcpStream, keep_alive: &KeepAlive) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     let mut probes = TcpKeepalive::new();
-    if !keep_alive.time.is_zero() {
-        probes = probes.with_time(keep_alive.time);
+    if let Some(time) = keep_alive.time {
+        probes = probes.with_time(time);
     }
-    if !keep_alive.interval.is_zero() {
-        probes = probes.with_interval(keep_alive.interval);
+    if let Some(interval) = keep_alive.interval {
+        probes = probes.with_interval(interval);
     }
-    if keep_alive.count != 0 {
-        probes = probes.with_retries(keep_alive.count);
+    if let Some(count) = keep_alive.count {
+        probes = probes.with_retries(count);
     }
     socket.set_tcp_keepalive(&probes)?;
     socket.set_tcp_user_timeout(Some(limits::TCP_USER_TIMEOUT))
@@ -219,9 +219,9 @@ mod tests {
             let listener = listen(0).unwrap();
             let port = listener.local_addr().unwrap().port();
             let keep_alive = KeepAlive {
-                time: Duration::from_secs(1),
-                interval: Duration::from_secs(2),
-                count: 4,
+                time: Some(Duration::from_secs(1)),
+                interval: Some(Duration::from_secs(2)),
+                count: Some(4),
             };
             let loopbacks: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             for ip in loopbacks {
@@ -230,11 +230,8 @@ mod tests {
                 assert_eq!(unmapped(peer.ip()), ip);
                 let socket = SockRef::from(stream.get_ref());
                 assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
-                assert_eq!(socket.tcp_keepalive_time().unwrap(), keep_alive.time);
-                assert_eq!(
-                    socket.tcp_keepalive_interval().unwrap(),
-                    keep_alive.interval
-                );
+                assert_eq!(socket.tcp_keepalive_time().ok(), keep_alive.time);
+                assert_eq!(socket.tcp_keepalive_interval().ok(), keep_alive.interval);
                 assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
                 let timeout = socket.tcp_user_timeout().unwrap();
                 assert_eq!(timeout, Some(limits::TCP_USER_TIMEOUT));
@@ -243,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_leaves_the_system_default() {
+    fn none_leaves_the_system_setting() {
         block_on(&LocalExecutor::new(), async {
             let listener = listen(0).unwrap();
             let address = (Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());

@@ -6,10 +6,11 @@ use std::{
 };
 
 use hirte::{
-    agent::state::{
-        self as agent, Content, FromManager, FromSystemd, IncomingCall, Outgoing, SystemdAccess,
+    agent::{
+        self as agent_edge,
+        state::{self as agent, Content, FromManager, FromSystemd, Outgoing, SystemdAccess},
     },
-    bus::{CallError, Kind, Message},
+    bus::CallError,
     core::Instant,
     manager::state::event::PeerId,
 };
@@ -210,7 +211,7 @@ impl World {
             }
             agent::Action::SendToManager(outgoing) => {
                 if let Some(peer) = self.nodes[node].connection {
-                    let message = Item::Message(Box::new(message(outgoing)));
+                    let message = Item::Message(Box::new(agent_edge::to_message(outgoing)));
                     self.agent_sends(node, peer, message);
                 }
             }
@@ -323,53 +324,11 @@ impl World {
     }
 }
 
-/// What the agent sends, as a message.
-fn message(Outgoing { serial, content }: Outgoing) -> Message {
-    let mut message = match content {
-        Content::Call {
-            destination,
-            path,
-            interface,
-            member,
-            body,
-        } => Message::call(&path, &interface, &member, body).to(&destination),
-        Content::Return { to, body } => Message::reply(to, body),
-        Content::Error { to, error } => Message::error(to, &error),
-        Content::Signal {
-            path,
-            interface,
-            member,
-            body,
-        } => Message::signal(&path, &interface, &member, body),
-    };
-    message.serial = serial;
-    message
-}
-
 /// What arrives at an agent, as its event.
 pub fn from_manager(item: Item) -> FromManager {
-    let message = match item {
-        Item::Open => return FromManager::Connected,
-        Item::Closed(reason) => return FromManager::Closed(reason.to_owned()),
-        Item::Message(message) => *message,
-    };
-    match message.kind {
-        Kind::Call => FromManager::Call(IncomingCall {
-            serial: message.serial,
-            expects_reply: message.flags.expects_reply(),
-            path: message.path,
-            interface: message.interface,
-            member: message.member,
-            body: message.body,
-        }),
-        Kind::Return => FromManager::Answer {
-            serial: message.reply_serial,
-            result: Ok(message.body),
-        },
-        Kind::Error => FromManager::Answer {
-            serial: message.reply_serial,
-            result: Err(CallError::from_reply(message.error_name, &message.body)),
-        },
-        Kind::Signal => FromManager::Signal,
+    match item {
+        Item::Open => FromManager::Connected,
+        Item::Closed(reason) => FromManager::Closed(reason.to_owned()),
+        Item::Message(message) => agent_edge::from_manager(*message),
     }
 }

@@ -1,4 +1,8 @@
 //! A message bus of a test's own.
+#![allow(
+    dead_code,
+    reason = "each test crate that includes this uses a part of it"
+)]
 
 use std::{
     env, fs,
@@ -19,6 +23,23 @@ impl Bus {
     /// Starts a bus on which everybody may own and say everything, and have as many calls without
     /// an answer as on a user's bus.
     pub fn start() -> Self {
+        Self::configured(
+            "",
+            r#"<limit name="max_replies_per_connection">50000</limit>"#,
+        )
+    }
+
+    /// The same with the limits of a system bus: the built-in ones of `dbus-daemon`.
+    pub fn start_with_system_limits() -> Self {
+        Self::configured("", "")
+    }
+
+    /// The same with further rules of policy for everybody.
+    pub fn start_with_policy(rules: &str) -> Self {
+        Self::configured(rules, "")
+    }
+
+    fn configured(rules: &str, limits: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("hirte-bus-{}-{number}", std::process::id());
@@ -28,18 +49,21 @@ impl Bus {
         let config = directory.join("bus.conf");
         let text = format!(
             "<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
-             <policy context=\"default\"><allow send_destination=\"*\"/><allow eavesdrop=\"false\"/>\
-             <allow own=\"*\"/><allow user=\"*\"/></policy>\
-             <limit name=\"max_replies_per_connection\">50000</limit></busconfig>",
+             <policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
+             <allow send_destination=\"*\"/><allow receive_sender=\"*\"/>{rules}</policy>\
+             {limits}</busconfig>",
             socket.display()
         );
         fs::write(&config, text).unwrap();
         let mut daemon = Command::new("dbus-daemon")
             .arg(format!("--config-file={}", config.display()))
             .args(["--nofork", "--nopidfile", "--print-address"])
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // As a user it complains that it can not raise its limits.
+            .stderr(Stdio::null())
             .spawn()
-            .expect("dbus-daemon starts");
+            .expect("these tests need dbus-daemon (Debian package dbus-daemon)");
         // It prints its address when it listens.
         let mut line = String::new();
         let mut output = BufReader::new(daemon.stdout.take().unwrap());
@@ -54,6 +78,21 @@ impl Bus {
 
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// The address of the bus for its clients.
+    pub fn address(&self) -> String {
+        format!("unix:path={}", self.socket.display())
+    }
+
+    /// The process of the bus.
+    pub fn pid(&self) -> u32 {
+        self.daemon.id()
+    }
+
+    /// Ends the bus while its clients are connected.
+    pub fn kill(&mut self) {
+        self.daemon.kill().unwrap();
     }
 }
 

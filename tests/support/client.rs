@@ -1,6 +1,11 @@
 //! A lean D-Bus client on the project's own transport, the same for hirte and for systemd.
 
-use std::{collections::BTreeMap, path::Path, rc::Rc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    rc::Rc,
+    time::Instant,
+};
 
 use hirte::{
     bus::{Body, Kind, Message, message::BodyCheck, names},
@@ -36,7 +41,7 @@ impl Client {
                 max_queued: None,
                 body_check: BodyCheck::Trusted,
             };
-            let (stream, role) = (Stream::Unix(stream), Role::BusClient);
+            let (stream, role) = (Stream::Unix(stream), Role::Client);
             let wrap = move |received| (index, received);
             let link = Link::open(executor, stream, role, settings, &inbox, wrap);
             connections.push(Connection { link, serial: 0 });
@@ -141,7 +146,7 @@ pub async fn jobs(
 ) -> Times {
     let mut requests = BTreeMap::new();
     let mut accepted = BTreeMap::new();
-    let mut removed_early = BTreeMap::new();
+    let mut removed_early = BTreeSet::new();
     let mut times = Times::with_capacity(count);
     let mut sent = 0;
     while times.len() < count {
@@ -155,7 +160,7 @@ pub async fn jobs(
         if let Some(at) = requests.remove(&(connection, message.reply_serial)) {
             assert_eq!(message.kind, Kind::Return, "{message:?}");
             let job = message.body.reader().path().expect("a job").to_owned();
-            if removed_early.remove(&(connection, job.clone())).is_some() {
+            if removed_early.remove(&(connection, job.clone())) {
                 times.push(nanos(at));
             } else {
                 accepted.insert((connection, job), at);
@@ -175,7 +180,7 @@ pub async fn jobs(
             match accepted.remove(&job) {
                 Some(at) => times.push(nanos(at)),
                 // systemd may tell of the end of a job before it answers the request for it.
-                None => drop(removed_early.insert(job, ())),
+                None => drop(removed_early.insert(job)),
             }
         }
     }

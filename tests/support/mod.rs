@@ -1,7 +1,6 @@
 //! What the tests of the transport share.
 
 pub mod bus;
-pub mod zbus_runtime;
 
 use std::{
     future::Future,

@@ -1,17 +1,21 @@
 //! A real manager on a message bus of its own, without systemd: `hirte` and `dbus-daemon` as
 //! processes of this user, on an unused port of the loopback.
 
+#[path = "bus.rs"]
+mod bus;
+
 use std::{
     env,
     fs::{self, File},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
+
+use bus::Bus;
 
 /// For the start of a process; generous, because other tests run at the same time.
 const START: Duration = Duration::from_secs(30);
@@ -21,32 +25,19 @@ const FIRST_PORT: u16 = 20_000;
 /// A manager and its bus. Dropping it ends both.
 pub struct Primary {
     folder: PathBuf,
-    bus: Child,
+    bus: Bus,
     manager: Option<Child>,
     program: PathBuf,
     port: u16,
 }
 
 impl Primary {
-    /// Starts a bus with the limits of a system bus (the built-in ones of `dbus-daemon`), and a
-    /// manager for these nodes.
+    /// Starts a bus with the limits of a system bus, and a manager for these nodes.
     pub fn start(program: &Path, nodes: &[String]) -> Self {
         let folder = env::temp_dir().join(format!("hirte-primary-{}", process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).expect("create a folder");
-        let config = format!(
-            "<busconfig><listen>unix:path={}/bus</listen><auth>EXTERNAL</auth>\
-             <policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/>\
-             <allow send_destination=\"*\"/><allow receive_sender=\"*\"/></policy></busconfig>",
-            folder.display()
-        );
-        fs::write(folder.join("bus.conf"), config).expect("write the bus's configuration");
-        let bus = Command::new("dbus-daemon")
-            .arg(format!("--config-file={}/bus.conf", folder.display()))
-            .args(["--nofork", "--nopidfile", "--nosyslog"])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("start dbus-daemon");
+        let bus = Bus::start_with_system_limits();
         let port = unused_port();
         let config = format!(
             "[hirte]\nManagerPort={port}\nLogTarget=stderr\nAllowedNodeNames={}\n",
@@ -60,8 +51,6 @@ impl Primary {
             program: program.to_owned(),
             port,
         };
-        let socket = primary.bus_socket();
-        wait("the bus", || UnixStream::connect(&socket).is_ok());
         primary.start_manager();
         primary
     }
@@ -73,10 +62,8 @@ impl Primary {
             .arg("-c")
             .arg(self.folder.join("hirte.conf"))
             .env_clear()
-            .env(
-                "DBUS_SYSTEM_BUS_ADDRESS",
-                format!("unix:path={}", self.bus_socket().display()),
-            )
+            .env("DBUS_SYSTEM_BUS_ADDRESS", self.bus.address())
+            .env("RUNTIME_DIRECTORY", &self.folder)
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -102,7 +89,7 @@ impl Primary {
 
     /// The socket of the bus.
     pub fn bus_socket(&self) -> PathBuf {
-        self.folder.join("bus")
+        self.bus.socket().to_owned()
     }
 
     /// The process of the manager.
@@ -112,7 +99,7 @@ impl Primary {
 
     /// The process of the bus.
     pub fn bus_pid(&self) -> u32 {
-        self.bus.id()
+        self.bus.pid()
     }
 
     /// What the manager has logged since it started.
@@ -130,8 +117,6 @@ impl Drop for Primary {
             eprintln!("---- end of the manager's log\n{end}");
         }
         self.kill_manager();
-        let _ = self.bus.kill();
-        let _ = self.bus.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

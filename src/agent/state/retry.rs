@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    core::Instant,
+    core::{Instant, retry_delay},
     limits::{LOUD_RETRIES, QUIET_RETRY_LOG},
 };
 
@@ -96,13 +96,7 @@ impl Retry {
     }
 
     fn delay(&self) -> Duration {
-        match self.failures {
-            0 => Duration::ZERO,
-            failures => self
-                .first
-                .saturating_mul(1 << (failures - 1).min(20))
-                .min(self.longest),
-        }
+        retry_delay(self.failures, self.first, self.longest)
     }
 }
 

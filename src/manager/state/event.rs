@@ -238,8 +238,8 @@ pub enum ToPeer {
         /// Its arguments.
         arguments: Body,
     },
-    /// A call of `internal.Agent` that asks for no answer.
-    Command {
+    /// A call of `internal.Agent` that is not answered.
+    CallWithoutReply {
         /// Its method.
         method: String,
         /// Its arguments.

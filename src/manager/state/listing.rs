@@ -212,6 +212,7 @@ fn too_many_lists(bytes: usize) -> CallError {
 
 /// Appends the rows of one node, whose fields `row` names. All of them are aligned to 4 bytes or
 /// less, and a struct starts at a multiple of 8, so its bytes stay valid after any multiple of 4.
+/// The body of an agent's message was checked when it came.
 fn append_rows(rows: &mut Writer, row: &str, node: &str, body: &Body) -> Result<(), Malformed> {
     let mut elements = body.reader().array(8)?;
     while !elements.is_at_end() {
@@ -220,8 +221,12 @@ fn append_rows(rows: &mut Writer, row: &str, node: &str, body: &Body) -> Result<
         rows.str(node);
         if body.endian == Endian::Little {
             let start = elements.clone();
-            row.bytes()
-                .try_for_each(|field| elements.skip(&[field]).map(drop))?;
+            for field in row.bytes() {
+                match field {
+                    b'u' => elements.u32().map(drop)?,
+                    _ => elements.pass_text()?,
+                }
+            }
             rows.raw(4, elements.since(&start));
         } else {
             append_row_of_other_order(rows, row, &mut elements)?;

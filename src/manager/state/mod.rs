@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bus::Value,
-    core::{Instant, Level, Now},
+    core::{Instant, Level, Now, retry_delay},
     limits,
 };
 
@@ -335,7 +335,8 @@ impl State {
                 format!("No connection to the bus: {reason}; trying again"),
             );
         }
-        let wait = retry_delay(self.bus_attempts);
+        let (first, longest) = (limits::BUS_FIRST_RETRY, limits::BUS_LONGEST_RETRY);
+        let wait = retry_delay(self.bus_attempts, first, longest);
         self.bus_attempts = self.bus_attempts.saturating_add(1);
         self.bus = Bus::Waiting(now.monotonic + wait);
         self.bus_congested = false;
@@ -393,14 +394,6 @@ impl State {
             self.forget_peer(peer, "the manager stops", actions);
         }
         actions.push(Action::Exit { status: 0 });
-    }
-}
-
-/// How long to wait before the attempt after `attempts` failed ones: 0, 0.1, 0.2, 0.4 … seconds.
-fn retry_delay(attempts: u32) -> Duration {
-    match attempts {
-        0 => Duration::ZERO,
-        n => (limits::RETRY_FIRST * 2_u32.saturating_pow(n - 1)).min(limits::BUS_RETRY_LAST),
     }
 }
 

@@ -349,7 +349,7 @@ impl State {
     /// Calls a method of an agent without arguments that asks for no answer.
     pub(super) fn command(&mut self, id: PeerId, method: &str, actions: &mut Vec<Action>) {
         let (method, arguments) = (method.to_owned(), Body::default());
-        self.send(id, ToPeer::Command { method, arguments }, actions);
+        self.send(id, ToPeer::CallWithoutReply { method, arguments }, actions);
     }
 
     /// Address of the agent of a node, empty while it is offline.

@@ -83,8 +83,8 @@ pub const NODE: Interface = Interface {
             arguments: &[Argument("name", "s")],
             results: &[],
             doc: "Suspends all processes of a unit by the cgroup freezer, and answers when they \
-                  stand still. Errors: org.freedesktop.systemd1.UnitInactive when the unit does \
-                  not run. Since 0.6.",
+                  stand still. Errors: org.freedesktop.systemd1.NoSuchUnit when the unit is not \
+                  loaded, org.freedesktop.systemd1.UnitInactive when it does not run. Since 0.6.",
         },
         Method {
             name: "ThawUnit",
