@@ -3,13 +3,14 @@
 mod calls;
 mod clients;
 mod jobs;
+mod metrics;
 mod nodes;
 mod requests;
 
 use std::time::Duration;
 
 use super::{
-    Settings, State,
+    Settings, State, event,
     event::{Action, Call, Event, FromPeer, JobKind, Method, Object, PeerId, Signal, ToPeer},
 };
 use crate::{
