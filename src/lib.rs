@@ -17,18 +17,19 @@
 //! # The modules, from the bottom up
 //!
 //! - [`limits`]: every bound, with its reason
-//! - [`core`]: readings of the clocks and lines of the log, as the pure states see them
+//! - [`core`]: readings of the clocks, times of retries and lines of the log, as the pure states
+//!   see them
 //! - [`bus`]: D-Bus as data: names, marshalling, messages, errors, descriptions of interfaces
 //! - [`reactor`]: sockets and times on one thread, below smol's executor
 //! - [`wire`]: connections that speak D-Bus, with their bounds, and the inbox
-//! - [`config`], [`logging`], [`cmdline`]: what a daemon is told, and what it tells
+//! - [`logging`], [`config`], [`cmdline`]: what a daemon tells, and what it is told
 //! - [`daemon`]: what both loops share: alarm, signals, service manager, recorded runs
 //! - [`manager`]: `state` (pure), `api` (clients), `peers` (agents), `run` (the loop)
 //! - [`agent`]: `state` (pure), `systemd`, `peer` (the manager), `run` (the loop)
 //! - [`ctl`]: `hirtectl`, a file for each command
 //!
-//! Dependencies point upwards in this list only; a `state` uses nothing but `bus`, `core` and
-//! `limits`.
+//! Dependencies point upwards in this list only, and the last three do not know each other; a
+//! `state` uses nothing but `bus`, `core` and `limits`. A test holds this (`tests/style.rs`).
 
 #![forbid(unsafe_code)]
 

@@ -112,6 +112,9 @@ pub const WINDOW_BYTES: usize = 1 << 20;
 /// Bytes waiting to be sent to one agent. Requests to agents are small; an agent this far behind
 /// does not read.
 pub const MAX_QUEUED_TO_PEER: usize = 4 << 20;
+/// Bytes waiting to be sent to one peer that has not registered: some of the largest answers it can
+/// ask for, and small enough that all peers that have not registered together are bearable.
+pub const MAX_QUEUED_TO_UNREGISTERED: usize = 16 << 10;
 /// Bytes waiting to be sent to a bus above which new calls are refused with `LimitsExceeded`: two
 /// of the largest messages.
 pub const MAX_QUEUED_TO_BUS: usize = 2 * MAX_BUS_MESSAGE;
@@ -159,10 +162,10 @@ pub const MAX_UNITS: usize = 131_072;
 pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
 /// Units that changed while systemd could not be watched and get a line in the log each.
 pub const MAX_RESYNC_LINES: usize = 20;
-/// Callers whose uid and pid are remembered; the least recently used one goes.
-pub const MAX_CALLERS: usize = 256;
-/// Log lines that wait for their caller's uid and pid.
-pub const MAX_PENDING_CALLER_LINES: usize = 256;
+/// Clients whose uid and pid are remembered; the one that called least recently goes.
+pub const MAX_KNOWN_CLIENTS: usize = 256;
+/// Log lines that wait for their client's uid and pid.
+pub const MAX_WAITING_CLIENT_LINES: usize = 256;
 /// Job ids that are reserved at once in the high-water mark on disk, so that a file is written
 /// once for many jobs.
 pub const JOB_ID_BLOCK: u32 = 1024;
@@ -211,6 +214,7 @@ const _: () = assert!(PING_AFTER.as_millis() >= 2 * TICK.as_millis());
 const _: () = assert!(MAX_HANDSHAKE_LINE < MAX_HANDSHAKE && MAX_HANDSHAKE < READ_BUFFER);
 const _: () = assert!(WINDOW >= 2 && WINDOW_BYTES > MAX_UNREGISTERED_MESSAGE);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_MESSAGE);
+const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_QUEUED_TO_UNREGISTERED);
 // The answers of nodes go to a bus, and errors with them.
 const _: () = assert!(MAX_MESSAGE <= MAX_BUS_MESSAGE && MAX_BUS_BODY < MAX_BUS_MESSAGE);
 const _: () = assert!(MAX_BUS_BODY <= MAX_GATHERED);

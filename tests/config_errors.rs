@@ -172,36 +172,6 @@ fn a_wrong_option_or_variable_is_named_with_what_was_expected() {
 }
 
 #[test]
-fn version_and_help_go_to_standard_output() {
-    for (program, arguments) in [
-        ("hirte", &["--version", "-v"][..]),
-        ("hirte-agent", &["--version", "-v"]),
-        ("hirtectl", &["--version", "version"]),
-    ] {
-        for argument in arguments {
-            let mut command = command(program);
-            command.arg(argument);
-            let output = run(command);
-            assert!(output.status.success(), "{program} {argument}");
-            let version = concat!(env!("CARGO_PKG_VERSION"), "\n");
-            assert_eq!(text(&output.stdout), version, "{program} {argument}");
-            assert_eq!(text(&output.stderr), "", "{program} {argument}");
-        }
-    }
-    for program in ["hirte", "hirte-agent", "hirtectl"] {
-        for argument in ["--help", "-h"] {
-            let mut command = command(program);
-            command.arg(argument);
-            let output = run(command);
-            assert!(output.status.success(), "{program} {argument}");
-            let help = text(&output.stdout);
-            assert!(help.starts_with(&format!("Usage: {program}")), "{help}");
-            assert_eq!(text(&output.stderr), "", "{program} {argument}");
-        }
-    }
-}
-
-#[test]
 fn a_port_in_use_is_an_error() {
     let folder = Folder::new();
     let other = TcpListener::bind("[::]:0").unwrap();

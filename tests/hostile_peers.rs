@@ -699,6 +699,33 @@ fn an_agent_that_asks_and_does_not_read_is_dropped() {
 }
 
 #[test]
+fn who_asks_without_reading_and_has_not_registered_costs_little() {
+    let mut manager = Manager::start();
+    let mut greedy = Connection::authenticate(manager.connect()).unwrap();
+    let path = names::INTERNAL_MANAGER_PATH;
+    let body = Body::default();
+    let mut ask = Message::call(path, names::INTROSPECTABLE_INTERFACE, "Introspect", body);
+    ask.serial = 1;
+    let batch = ask.encode().repeat(100);
+    greedy
+        .stream
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    let mut most = 0;
+    let begun = Instant::now();
+    while begun.elapsed() < SOON && greedy.stream.write_all(&batch).is_ok() {
+        most = most.max(manager.memory_kb());
+    }
+    println!("VmRSS {} kB, at most {most} kB", manager.idle_memory_kb);
+    assert!(most < manager.idle_memory_kb + (1 << 10), "{most} kB");
+    within(SOON, "it is dropped", || {
+        manager.log().contains("the other side does not read")
+    });
+    drop(greedy);
+    manager.assert_well();
+}
+
+#[test]
 fn a_node_that_does_not_read_is_dropped_when_its_queue_is_full() {
     let mut manager = Manager::start();
     let deaf = manager.agent("rpi4");

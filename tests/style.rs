@@ -1,6 +1,7 @@
 //! House rules that neither the compiler nor a linter checks.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -104,6 +105,147 @@ fn every_crate_forbids_unsafe_code() {
             "{} does not forbid unsafe code",
             path.display()
         );
+    }
+}
+
+/// The programs, none of which uses another.
+const PROGRAMS: [&str; 3] = ["manager", "agent", "ctl"];
+
+/// The modules in the order of the list in `src/lib.rs`.
+fn layers() -> Vec<String> {
+    let map = read(&root().join("src/lib.rs"));
+    let rows = map.lines().filter_map(|line| line.strip_prefix("//! - "));
+    rows.flat_map(|row| {
+        let (names, _) = row.split_once(": ").expect("names, and what they are");
+        names.split(", ").map(|name| {
+            let name = name.strip_prefix("[`").and_then(|n| n.strip_suffix("`]"));
+            name.expect("a link to a module").to_owned()
+        })
+    })
+    .collect()
+}
+
+/// The code of a source file: without comments and unit tests.
+fn code(path: &Path) -> String {
+    let source = read(path);
+    let lines = source.lines().take(lines_without_tests(&source));
+    let mut code = String::new();
+    for line in lines.filter(|line| !line.trim_start().starts_with("//")) {
+        code.push_str(line);
+        code.push('\n');
+    }
+    code
+}
+
+/// The modules of this crate that a piece of code names in `crate::name` or `crate::{name, …}`.
+fn modules_used(code: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for (at, path) in code.match_indices("crate::") {
+        if code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_') {
+            continue;
+        }
+        let rest = &code[at + path.len()..];
+        let mut depth = 0;
+        let mut is_start = true;
+        for piece in rest.split_inclusive(['{', '}', ',', ';', ':', ' ', '\n', '(', ')', '<', '>'])
+        {
+            let end = piece.chars().next_back().unwrap_or_default();
+            let word = piece.trim_end_matches(end);
+            if is_start && depth <= 1 && !word.is_empty() {
+                used.insert(word.to_owned());
+                is_start = false;
+            }
+            match end {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' => is_start = depth == 1,
+                _ => {}
+            }
+            if depth == 0 && (end == '}' || !is_start) {
+                break;
+            }
+        }
+    }
+    used
+}
+
+#[test]
+fn used_modules_are_found() {
+    let code = "use crate::core::Level;\nuse crate::{\n    bus::{Body, names::{self, A}},\n    \
+                limits,\n    wire::Inbox,\n};\nfn f(x: crate::daemon::X) -> crate::ctl::Y {}\n\
+                pub(crate) fn g() { notcrate::zbus(); }";
+    let used: Vec<_> = modules_used(code).into_iter().collect();
+    assert_eq!(used, ["bus", "core", "ctl", "daemon", "limits", "wire"]);
+}
+
+#[test]
+fn modules_use_only_those_below_them() {
+    let layers = layers();
+    let place = |module: &str| layers.iter().position(|layer| layer == module);
+    let mut seen = BTreeSet::new();
+    for path in files_in("src", "rs") {
+        let inside = path.strip_prefix(root().join("src")).expect("a source");
+        let mut parts = inside.components();
+        let module = parts.next().and_then(|part| part.as_os_str().to_str());
+        let module = module.expect("a name").trim_end_matches(".rs");
+        let is_test = inside.components().any(|part| part.as_os_str() == "tests")
+            || path.file_name().is_some_and(|name| name == "tests.rs");
+        if is_test || ["lib", "bin"].contains(&module) {
+            continue;
+        }
+        let here = place(module).unwrap_or_else(|| panic!("{module} is not in src/lib.rs's list"));
+        seen.insert(here);
+        for used in modules_used(&code(&path)) {
+            let there = place(&used).unwrap_or_else(|| panic!("{used} is not in the list"));
+            let both_are_programs = PROGRAMS.contains(&module) && PROGRAMS.contains(&used.as_str());
+            assert!(
+                there == here || (there < here && !both_are_programs),
+                "{} uses {used}, which is not below it",
+                path.display()
+            );
+        }
+    }
+    assert_eq!(seen.len(), layers.len(), "a listed module has no file");
+}
+
+#[test]
+fn a_state_is_pure() {
+    for program in ["manager", "agent"] {
+        let files = files_in(&format!("src/{program}/state"), "rs");
+        assert!(!files.is_empty());
+        for path in files {
+            let is_test = path.components().any(|part| part.as_os_str() == "tests");
+            if is_test || path.file_name().is_some_and(|name| name == "tests.rs") {
+                continue;
+            }
+            let code = code(&path);
+            for used in modules_used(&code) {
+                assert!(
+                    ["bus", "core", "limits"].contains(&used.as_str()),
+                    "{} uses {used}",
+                    path.display()
+                );
+            }
+            let uses = code.lines().filter_map(|line| line.strip_prefix("use "));
+            for used in uses {
+                let root = used.split([':', ';', '{']).next().unwrap_or_default();
+                assert!(
+                    ["crate", "self", "super", "std", "serde"].contains(&root),
+                    "{} uses {used}",
+                    path.display()
+                );
+            }
+            for impure in [
+                "std::{fs",
+                "std::fs",
+                "std::net",
+                "std::io",
+                "std::env",
+                "SystemTime",
+            ] {
+                assert!(!code.contains(impure), "{} uses {impure}", path.display());
+            }
+        }
     }
 }
 

@@ -24,3 +24,4 @@ mod systemd;
 pub use peer::translate_message as from_manager;
 pub use run::main;
 pub use socket::message as to_message;
+pub use systemd::Translator as FromSystemdTranslator;

@@ -1,7 +1,7 @@
 //! The loop of the agent: takes events from the inbox, lets the state decide, performs its
 //! actions.
 
-use std::{env, error::Error, ffi::OsString, fs, path::PathBuf, process::ExitCode, rc::Rc};
+use std::{env, error::Error, ffi::OsString, path::PathBuf, process::ExitCode, rc::Rc};
 
 use log::{error, info, warn};
 use smol::LocalExecutor;
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cmdline,
     config::{self, AgentConfig, AgentOptions, ConfigError, Loaded, Roots},
-    daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
+    daemon::{self, Alarm, Notify, Recorder, Signal, clock, signals},
     limits, logging, reactor,
     wire::{
         Inbox,
@@ -86,19 +86,13 @@ fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
         } else {
             SystemdAccess::Bus
         },
-        machine_id: machine_id(),
+        machine_id: daemon::machine_id(),
     };
     let executor = Rc::new(LocalExecutor::new());
     let keep_alive = config.tcp_keep_alive;
     let mut daemon = Daemon::new(&executor, settings, source, endpoints, keep_alive)?;
     reactor::block_on(&executor, daemon.run());
     Ok(())
-}
-
-/// The machine's id (machine-id(5)), where it has one.
-fn machine_id() -> String {
-    let text = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    text.trim().to_owned()
 }
 
 /// What comes through the inbox.

@@ -72,7 +72,7 @@ fn open_bus() -> Result<Stream, String> {
 
 /// Reads what systemd sends.
 #[derive(Debug)]
-pub(super) struct Translator {
+pub struct Translator {
     access: SystemdAccess,
     /// systemd's unique name on the bus: anybody there can send us a signal that looks like one
     /// of systemd's.
@@ -80,7 +80,9 @@ pub(super) struct Translator {
 }
 
 impl Translator {
-    pub(super) const fn new(access: SystemdAccess) -> Self {
+    /// For a connection of this kind.
+    #[must_use]
+    pub const fn new(access: SystemdAccess) -> Self {
         Self {
             access,
             owner: String::new(),
@@ -104,7 +106,8 @@ impl Translator {
         })
     }
 
-    fn translate_message(&mut self, message: Message) -> Option<FromSystemd> {
+    /// What a message means for the state, if anything.
+    pub fn translate_message(&mut self, message: Message) -> Option<FromSystemd> {
         let serial = message.reply_serial;
         match message.kind {
             Kind::Call => None,

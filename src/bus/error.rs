@@ -34,8 +34,6 @@ pub mod name {
     pub const TIMEOUT: &str = "org.freedesktop.DBus.Error.Timeout";
     /// The connection went away before the answer.
     pub const NO_REPLY: &str = "org.freedesktop.DBus.Error.NoReply";
-    /// The connection to the other side is gone.
-    pub const DISCONNECTED: &str = "org.freedesktop.DBus.Error.Disconnected";
     /// The other side does not offer what was asked.
     pub const NOT_SUPPORTED: &str = "org.freedesktop.DBus.Error.NotSupported";
     /// The state asked for is there already.

@@ -168,8 +168,17 @@ const DOCTYPE: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object 
 /// elements of the paths right below it.
 #[must_use]
 pub fn introspect(own: &[&Interface], children: &[String]) -> String {
+    describe(STANDARD.iter().chain(own).copied(), children)
+}
+
+/// As [`introspect`], of an object that has these interfaces and no others.
+#[must_use]
+pub fn describe<'i>(
+    interfaces: impl IntoIterator<Item = &'i Interface>,
+    children: &[String],
+) -> String {
     let mut xml = format!("{DOCTYPE}<node>\n");
-    for interface in STANDARD.iter().chain(own) {
+    for interface in interfaces {
         interface.write(&mut xml, Docs::LeftOut);
     }
     for child in children {
@@ -239,7 +248,7 @@ pub const INTROSPECTABLE: Interface = Interface {
 };
 
 /// `org.freedesktop.DBus.Properties`
-pub const PROPERTIES: Interface = Interface {
+const PROPERTIES: Interface = Interface {
     name: names::PROPERTIES_INTERFACE,
     doc: "",
     methods: &[

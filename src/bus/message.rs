@@ -32,8 +32,6 @@ impl Flags {
     pub const NONE: Self = Self(0);
     /// The sender of a call does not wait for an answer. sd-bus sets it on all that is not a call.
     pub const NO_REPLY_EXPECTED: Self = Self(1);
-    /// A bus must not start a program to deliver the message.
-    pub const NO_AUTO_START: Self = Self(2);
 
     /// Whether the sender of a call waits for an answer.
     #[must_use]

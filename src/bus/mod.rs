@@ -8,13 +8,15 @@
 pub mod body;
 pub mod error;
 pub mod interface;
+pub mod job;
 pub mod marshal;
 pub mod message;
 pub mod names;
 pub mod reader;
 pub mod relay;
-pub mod signature;
+mod signature;
 
 pub use body::{Body, ObjectPath, Value};
 pub use error::{CallError, name as error_name};
+pub use job::JobKind;
 pub use message::{Flags, Kind, Message};

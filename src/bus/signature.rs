@@ -3,7 +3,7 @@
 /// Deepest nesting of arrays, and of structs, that the specification allows ("Valid Signatures").
 const MAX_NESTING: usize = 32;
 /// Longest signature the specification allows, in bytes.
-pub const MAX_SIGNATURE_LEN: usize = 255;
+const MAX_SIGNATURE_LEN: usize = 255;
 
 /// Whether `signature` is a sequence of any number of complete types.
 #[must_use]

@@ -2,9 +2,9 @@
 
 use std::{fmt, io};
 
-use super::{client::Refusal, exit_status::ExitStatus, job::Operation};
+use super::{client::Refusal, exit_status::ExitStatus};
 use crate::{
-    bus::{error_name, names::MANAGER_BUS_NAME},
+    bus::{JobKind, error_name, names::MANAGER_BUS_NAME},
     limits,
 };
 
@@ -73,7 +73,7 @@ pub enum Error {
     /// A job ended without success.
     Job {
         /// What it was to do.
-        operation: Operation,
+        kind: JobKind,
         /// On which node.
         node: String,
         /// To which unit.
@@ -206,11 +206,11 @@ impl fmt::Display for Error {
                 message,
             } => write!(f, "{message} ({name})"),
             Self::Job {
-                operation,
+                kind,
                 node,
                 unit,
                 result,
-            } => write_job(f, *operation, node, unit, result),
+            } => write_job(f, *kind, node, unit, result),
             Self::Output(error) => write!(f, "Can not write to standard output: {error}"),
         }
     }
@@ -220,25 +220,24 @@ impl fmt::Display for Error {
 /// manager's own `node-lost`).
 fn write_job(
     f: &mut fmt::Formatter<'_>,
-    operation: Operation,
+    kind: JobKind,
     node: &str,
     unit: &str,
     result: &str,
 ) -> fmt::Result {
-    let verb = operation.word();
     match result {
         "node-lost" => {
             return write!(
                 f,
-                "Node '{node}' was lost before the job to {verb} {unit} had ended"
+                "Node '{node}' was lost before the job to {kind} {unit} had ended"
             );
         }
         "invalid" => {
-            return write!(f, "Node '{node}': {unit} is not active and can not {verb}");
+            return write!(f, "Node '{node}': {unit} is not active and can not {kind}");
         }
         _ => {}
     }
-    write!(f, "Node '{node}': the job to {verb} {unit} ")?;
+    write!(f, "Node '{node}': the job to {kind} {unit} ")?;
     match result {
         "failed" => write!(f, "failed; the journal of the node says why"),
         "canceled" | "cancelled" => write!(f, "was cancelled"),
@@ -325,7 +324,7 @@ mod tests {
             ),
         ] {
             let error = Error::Job {
-                operation: Operation::Stop,
+                kind: JobKind::Stop,
                 node: "n".to_owned(),
                 unit: "u".to_owned(),
                 result: result.to_owned(),

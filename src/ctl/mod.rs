@@ -23,14 +23,13 @@ use std::{ffi::OsString, process::ExitCode};
 
 pub use error::Error;
 pub use exit_status::ExitStatus;
-pub use job::Operation;
 
 use self::{
     arguments::{Command, PROGRAM},
     client::Client,
     output::Output,
 };
-use crate::cmdline::Stop;
+use crate::{bus::JobKind, cmdline::Stop};
 
 /// Runs hirtectl with these arguments (without the program's own name) to its end.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -73,7 +72,7 @@ async fn carry_out(
     client: &mut Client,
     output: &mut Output,
 ) -> Result<ExitStatus, Error> {
-    let (operation, node, unit) = match command {
+    let (kind, node, unit) = match command {
         Command::ListUnits(list) => {
             let (node, filter) = (list.node.as_deref(), list.filter.as_deref());
             return list_units::run(client, output, node, filter).await;
@@ -89,13 +88,13 @@ async fn carry_out(
             return unit_files::disable(client, output, &of.node, &of.units).await;
         }
         Command::DaemonReload(of) => return daemon_reload::run(client, &of.node).await,
-        Command::Start(of) => (Operation::Start, &of.node, &of.unit),
-        Command::Stop(of) => (Operation::Stop, &of.node, &of.unit),
-        Command::Restart(of) => (Operation::Restart, &of.node, &of.unit),
-        Command::Reload(of) => (Operation::Reload, &of.node, &of.unit),
+        Command::Start(of) => (JobKind::Start, &of.node, &of.unit),
+        Command::Stop(of) => (JobKind::Stop, &of.node, &of.unit),
+        Command::Restart(of) => (JobKind::Restart, &of.node, &of.unit),
+        Command::Reload(of) => (JobKind::Reload, &of.node, &of.unit),
         Command::Version(_) => return Ok(ExitStatus::Done),
     };
-    job::run(client, output, operation, node, unit).await
+    job::run(client, output, kind, node, unit).await
 }
 
 /// Writes out what was printed; that this fails is a failure of a run that had none.

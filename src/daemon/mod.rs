@@ -1,16 +1,18 @@
 //! What the event loops of both daemons share: clocks, one alarm, signals, the service manager,
 //! recorded runs.
 
-pub mod alarm;
-pub mod notify;
-pub mod record;
-pub mod signals;
+mod alarm;
+mod notify;
+mod record;
+mod signals;
 
 pub use crate::reactor::clock;
 pub use alarm::Alarm;
 pub use notify::Notify;
 pub use record::Recorder;
 pub use signals::{Signal, signals};
+
+use std::fs;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -29,6 +31,13 @@ pub fn raise_descriptor_limit() -> u64 {
     };
     // No bound is reported as none.
     current.unwrap_or(u64::MAX)
+}
+
+/// The machine's id (machine-id(5)); empty where it has none.
+#[must_use]
+pub fn machine_id() -> String {
+    let text = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    text.trim().to_owned()
 }
 
 #[cfg(test)]

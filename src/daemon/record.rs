@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::{core::Now, limits};
 
 /// Name of the variable that names the file to record to.
-pub const RECORD_VARIABLE: &str = "HIRTE_RECORD";
+const RECORD_VARIABLE: &str = "HIRTE_RECORD";
 
 /// Appends one line of JSON for each handled event to the file that `HIRTE_RECORD` names:
 /// `{"now":…,"event":…,"actions":[…]}`.
@@ -51,8 +51,7 @@ impl Recorder {
 
     /// A recorder to the end of a file, which only its owner can read: events carry what units are
     /// configured with. An earlier run in it is kept, since it may be the one that failed.
-    #[must_use]
-    pub fn to_file(path: &Path) -> Self {
+    fn to_file(path: &Path) -> Self {
         let open = || -> io::Result<Output> {
             let file = OpenOptions::new()
                 .append(true)

@@ -1,9 +1,15 @@
 //! The internal protocol between manager and agents: messages to and from the types of the state.
 
+mod interfaces;
+
 use crate::{
-    bus::{CallError, Flags, Kind, Message, error_name, names},
+    bus::{Body, CallError, Flags, Kind, Message, error_name, interface::describe, names},
     manager::state::event::{FromPeer, ToPeer},
 };
+
+/// The name that whoever says `Hello` gets. Each connection has one client, so all get the same,
+/// which is that of the C manager.
+const CLIENT_NAME: &str = ":1.0";
 
 /// What a message of an agent means.
 #[must_use]
@@ -54,6 +60,16 @@ fn decode_call(message: &Message) -> FromPeer {
     if message.is(names::PEER_INTERFACE, "Ping") {
         return FromPeer::Ping { serial };
     }
+    if message.is(names::PEER_INTERFACE, "GetMachineId") {
+        return FromPeer::MachineId { serial };
+    }
+    if message.is(names::INTROSPECTABLE_INTERFACE, "Introspect") {
+        let path = message.path.clone();
+        return FromPeer::Introspect { serial, path };
+    }
+    if message.is(names::DBUS_NAME, "Hello") && message.path == names::DBUS_PATH {
+        return FromPeer::Hello { serial };
+    }
     let refuse = |name, text: String| FromPeer::UnknownCall {
         serial,
         error: CallError::new(name, text),
@@ -89,18 +105,26 @@ pub fn encode(serial: u32, content: ToPeer) -> Message {
             flags: Flags::NO_REPLY_EXPECTED,
             ..call(&method, arguments)
         },
-        ToPeer::Ping => {
-            let body = crate::bus::Body::default();
-            Message::call(
-                names::INTERNAL_AGENT_PATH,
-                names::PEER_INTERFACE,
-                "Ping",
-                body,
-            )
-            .to(names::AGENT_BUS_NAME)
+        ToPeer::Ping => Message::call(
+            names::INTERNAL_AGENT_PATH,
+            names::PEER_INTERFACE,
+            "Ping",
+            Body::default(),
+        )
+        .to(names::AGENT_BUS_NAME),
+        ToPeer::Return { reply_serial } => Message::reply(reply_serial, Body::default()),
+        ToPeer::MachineId { reply_serial } => {
+            let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+            Message::reply(reply_serial, Body::of(&(id.trim(),)))
         }
-        ToPeer::Return { reply_serial } => {
-            Message::reply(reply_serial, crate::bus::Body::default())
+        ToPeer::Welcome { reply_serial } => Message::reply(reply_serial, Body::of(&(CLIENT_NAME,))),
+        ToPeer::Introspection {
+            reply_serial,
+            path,
+            children,
+        } => {
+            let xml = describe(interfaces::of(&path), &children);
+            Message::reply(reply_serial, Body::of(&(xml,)))
         }
         ToPeer::Error {
             reply_serial,
@@ -118,7 +142,6 @@ pub fn encode(serial: u32, content: ToPeer) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Body;
 
     #[test]
     fn a_register_call_is_understood_only_where_it_belongs() {
@@ -190,6 +213,53 @@ mod tests {
         };
         assert_eq!(signal(names::INTERNAL_AGENT_METRICS_INTERFACE), time);
         assert_eq!(signal(names::INTERNAL_AGENT_INTERFACE), FromPeer::Other);
+    }
+
+    #[test]
+    fn hello_is_understood_at_the_object_of_a_bus_only() {
+        let call = |path| {
+            decode(Message::call(
+                path,
+                names::DBUS_NAME,
+                "Hello",
+                Body::default(),
+            ))
+        };
+        assert_eq!(call(names::DBUS_PATH), FromPeer::Hello { serial: 0 });
+        let elsewhere = call(names::INTERNAL_MANAGER_PATH);
+        assert!(
+            matches!(elsewhere, FromPeer::UnknownCall { .. }),
+            "{elsewhere:?}"
+        );
+    }
+
+    #[test]
+    fn an_introspection_tells_the_interfaces_and_the_objects_below() {
+        let xml = |path: &str, children: &[&str]| {
+            let answer = ToPeer::Introspection {
+                reply_serial: 2,
+                path: path.to_owned(),
+                children: children.iter().map(|&child| child.to_owned()).collect(),
+            };
+            let message = encode(1, answer);
+            assert_eq!((message.reply_serial, message.kind), (2, Kind::Return));
+            message.body.parse::<(String,)>().unwrap().0
+        };
+        let own = xml(names::INTERNAL_MANAGER_PATH, &[]);
+        for name in [
+            names::INTERNAL_MANAGER_INTERFACE,
+            names::PEER_INTERFACE,
+            names::INTROSPECTABLE_INTERFACE,
+        ] {
+            assert_eq!(
+                own.matches(&format!("<interface name=\"{name}\">")).count(),
+                1
+            );
+        }
+        assert!(xml(names::DBUS_PATH, &[]).contains("<method name=\"Hello\">"));
+        let root = xml("/", &["org"]);
+        assert!(root.contains("<node name=\"org\"/>"));
+        assert!(!root.contains("hirte"));
     }
 
     /// The answer to Register has the bytes of the C manager.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     bus::{Body, message::BodyCheck},
-    daemon::{Alarm, Notify, Recorder, Signal, clock, signals},
+    daemon::{self, Alarm, Notify, Recorder, Signal, clock, signals},
     limits, logging,
     reactor::{self, Async},
     wire::{
@@ -266,6 +266,7 @@ impl Loop {
             Action::Admit(peer) => {
                 if let Some(link) = self.peers.get(&peer) {
                     link.set_max_message(limits::MAX_MESSAGE);
+                    link.set_max_queued(limits::MAX_QUEUED_TO_PEER);
                 }
             }
             Action::Close(peer) => {
@@ -303,7 +304,7 @@ impl Loop {
         let fd = std::os::fd::AsRawFd::as_raw_fd(stream.get_ref());
         let settings = LinkSettings {
             max_message: limits::MAX_UNREGISTERED_MESSAGE,
-            max_queued: Some(limits::MAX_QUEUED_TO_PEER),
+            max_queued: Some(limits::MAX_QUEUED_TO_UNREGISTERED),
             body_check: BodyCheck::Full,
         };
         let wrap = move |received| Incoming::Peer(peer, received);
@@ -317,7 +318,7 @@ impl Loop {
             wrap,
         );
         self.peers.insert(peer, link);
-        let address = tcp::unmapped(address.ip()).to_string();
+        let address = address.ip().to_canonical().to_string();
         Some(Event::PeerConnected { peer, address, fd })
     }
 
@@ -355,8 +356,8 @@ fn decode_call(bus: &mut ApiBus, message: crate::bus::Message) -> Option<Event> 
     match api::decode(message) {
         api::Incoming::Event(event) => Some(event),
         api::Incoming::MachineId(call) => {
-            let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-            bus.send_if_attached(api::reply(&call, Body::of(&(id.trim(),))));
+            let id = daemon::machine_id();
+            bus.send_if_attached(api::reply(&call, Body::of(&(id.as_str(),))));
             None
         }
         api::Incoming::NotACall => None,

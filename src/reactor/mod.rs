@@ -352,7 +352,7 @@ impl<T: AsFd> Drop for Async<T> {
 }
 
 /// Waits for a point in time.
-pub async fn sleep_until(time: Instant) {
+async fn sleep_until(time: Instant) {
     let mut sleeper = None;
     poll_fn(|context| {
         sleeper.take();

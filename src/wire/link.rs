@@ -160,7 +160,7 @@ impl Link {
         let shared = Rc::new(Shared {
             stream: RefCell::new(Some(stream)),
             max_message: Cell::new(settings.max_message),
-            max_queued: settings.max_queued,
+            max_queued: Cell::new(settings.max_queued),
             body_check: settings.body_check,
             outbound: RefCell::default(),
             held: RefCell::new(Some(Vec::new())),
@@ -208,6 +208,11 @@ impl Link {
         self.shared.max_message.set(bytes);
     }
 
+    /// Sets [`LinkSettings::max_queued`]: more may wait for a peer that has registered.
+    pub fn set_max_queued(&self, bytes: usize) {
+        self.shared.max_queued.set(Some(bytes));
+    }
+
     /// Tries once to write what is queued, and closes the socket. None of the link's events leaves
     /// the inbox after this, [`Received::Closed`] included.
     pub fn close(&self) {
@@ -230,7 +235,7 @@ pub(super) struct Shared {
     /// `None` once the link has ended.
     stream: RefCell<Option<Stream>>,
     max_message: Cell<usize>,
-    max_queued: Option<usize>,
+    max_queued: Cell<Option<usize>>,
     body_check: BodyCheck,
     outbound: RefCell<Outbound>,
     /// Messages that wait for the end of the handshake; `None` after it.
@@ -260,7 +265,7 @@ impl Shared {
         if self.stream.borrow().is_none() || self.failure.borrow().is_some() {
             return;
         }
-        if let Some(limit) = self.max_queued
+        if let Some(limit) = self.max_queued.get()
             && self.queued() > limit
         {
             self.flush();

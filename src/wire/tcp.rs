@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -198,15 +198,9 @@ async fn open(address: SocketAddr) -> io::Result<Async<TcpStream>> {
     }
 }
 
-/// The address without the clothes of IPv6: `::ffff:10.0.0.1` is `10.0.0.1`.
-#[must_use]
-pub fn unmapped(ip: IpAddr) -> IpAddr {
-    ip.to_canonical()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{env, os::fd::OwnedFd, process::Command, time::Instant};
+    use std::{env, net::IpAddr, os::fd::OwnedFd, process::Command, time::Instant};
 
     use smol::LocalExecutor;
 
@@ -227,7 +221,7 @@ mod tests {
             for ip in loopbacks {
                 let stream = connect((ip, port).into(), &keep_alive).await.unwrap();
                 let (_accepted, peer) = listener.accept().await.unwrap();
-                assert_eq!(unmapped(peer.ip()), ip);
+                assert_eq!(peer.ip().to_canonical(), ip);
                 let socket = SockRef::from(stream.get_ref());
                 assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
                 assert_eq!(socket.tcp_keepalive_time().ok(), keep_alive.time);
@@ -295,14 +289,6 @@ mod tests {
             took >= limits::CONNECT && took < limits::CONNECT * 2,
             "{took:?}"
         );
-    }
-
-    #[test]
-    fn mapped_addresses_lose_their_prefix() {
-        let unmap = |ip: &str| unmapped(ip.parse().unwrap()).to_string();
-        assert_eq!(unmap("::ffff:10.0.0.1"), "10.0.0.1");
-        assert_eq!(unmap("10.0.0.1"), "10.0.0.1");
-        assert_eq!(unmap("fe80::1"), "fe80::1");
     }
 
     /// Runs the test `child` of this program as systemd would, with `count` descriptors.

@@ -30,15 +30,24 @@ pub fn require() -> bool {
     let Some(reason) = REASON.get_or_init(obstacle) else {
         return true;
     };
+    leave_out(&format!("nodes with systemd: {reason}"));
+    false
+}
+
+/// Says in one line that the test of this thread is left out, because it needs something that is
+/// not there.
+///
+/// # Panics
+/// If `CI` is set: tests must not be left out there.
+pub fn leave_out(needed: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    let line = format!("left out: {test} needs nodes with systemd: {reason}");
+    let line = format!("left out: {test} needs {needed}");
     assert!(
         env::var_os("CI").is_none_or(|ci| ci.is_empty() || ci == "false"),
         "{line}"
     );
     // Not through the test harness, which would swallow the line of a test that passes.
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
-    false
 }
 
 /// What keeps us from having a lab on this machine.

@@ -47,7 +47,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use gate::require;
+pub use gate::{leave_out, require};
 pub use inside::{Output, Running};
 pub use net::Link;
 pub use node::Node;

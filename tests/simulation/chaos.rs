@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hirte::{
     agent::state::Event as AgentEvent,
-    bus::{Body, CallError, Value, error_name},
-    manager::state::event::{Call, Event, JobKind, Method, Object},
+    bus::{Body, CallError, JobKind, Value, error_name},
+    manager::state::event::{Call, Event, Method, Object},
 };
 
 use super::world::{Happening, World};

@@ -6,11 +6,11 @@ use std::{
 };
 
 use hirte::{
-    bus::{Body, ObjectPath, Value, names},
+    bus::{Body, JobKind, ObjectPath, Value, names},
     core::Instant,
     limits,
     manager::state::event::{
-        Action, Call, Event, FromPeer, JobKind, Method, Object, PeerId, Signal, ToPeer,
+        Action, Call, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer,
     },
 };
 
@@ -252,7 +252,7 @@ impl Checker {
             Action::LookUpClient(_) => {
                 self.lookups += 1;
                 ensure!(
-                    self.lookups <= limits::MAX_PENDING_CALLER_LINES,
+                    self.lookups <= limits::MAX_WAITING_CLIENT_LINES,
                     "too many look-ups"
                 );
                 Ok(())
@@ -461,8 +461,7 @@ impl Checker {
             arguments.bytes.len() <= limits::MAX_REQUEST_BODY,
             "a request too large"
         );
-        let is_of_unit = |kind: &JobKind| kind.method() == method;
-        if method == "StartTransientUnitJob" || JobKind::ALL.iter().any(is_of_unit) {
+        if method == "StartTransientUnitJob" || JobKind::of_method(method).is_some() {
             return self.job_asked(event, node, arguments);
         }
         Ok(())

@@ -6,11 +6,11 @@ use std::{
 };
 
 use hirte::{
-    bus::error_name,
+    bus::{JobKind, error_name},
     core::{Instant, Level, Now},
     manager::state::{
         Settings, State,
-        event::{Action, Event, FromPeer, JobKind, PeerId, Signal, ToPeer},
+        event::{Action, Event, FromPeer, PeerId, Signal, ToPeer},
     },
 };
 
@@ -98,7 +98,7 @@ impl Subject {
                 message: ToPeer::Call { method, arguments },
                 ..
             } = action
-                && JobKind::ALL.iter().any(|kind| kind.method() == method)
+                && JobKind::of_method(method).is_some()
             {
                 let (_, _, id): (String, String, u32) = arguments.parse().unwrap();
                 self.peers_of_jobs.insert(id, *peer);

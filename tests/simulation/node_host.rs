@@ -7,10 +7,10 @@ use std::{
 
 use hirte::{
     agent::{
-        self as agent_edge,
+        self as agent_edge, FromSystemdTranslator,
         state::{self as agent, Content, FromManager, FromSystemd, Outgoing, SystemdAccess},
     },
-    bus::CallError,
+    bus::{CallError, Message},
     core::Instant,
     manager::state::event::PeerId,
 };
@@ -23,6 +23,9 @@ use super::{
     systemd::{Effects, Systemd},
     world::{Happening, World, reading},
 };
+
+/// systemd's name on the bus of each node.
+const UNIQUE_NAME: &str = ":1.1";
 
 /// The machine of a node.
 pub struct NodeHost {
@@ -41,6 +44,8 @@ pub struct NodeHost {
     pub systemd_is_up: bool,
     /// Run of the agent and number of the connection that systemd serves.
     pub systemd_connection: Option<(u32, u32)>,
+    /// Reads what systemd sends on this connection.
+    edge: FromSystemdTranslator,
     /// What systemd sends next arrives not before this.
     pub systemd_arrival: Instant,
     /// How late the agent's answers leave it, those to `Ping` excepted.
@@ -59,7 +64,11 @@ impl NodeHost {
     pub fn new(name: &str, prng: &mut Prng) -> Self {
         let heartbeats = [0, 300, 2000, 5000].map(Duration::from_millis);
         let heartbeat = *prng.pick(&heartbeats);
-        let is_private = prng.percent(60);
+        let access = if prng.percent(60) {
+            SystemdAccess::Private
+        } else {
+            SystemdAccess::Bus
+        };
         let mut systemd = Systemd::new(&UNITS);
         systemd.longest = prng.time(Duration::from_millis(1), Duration::from_mins(1));
         Self {
@@ -70,11 +79,7 @@ impl NodeHost {
                 heartbeat_interval: (!heartbeat.is_zero()).then_some(heartbeat),
                 reconnect_interval: Some(Duration::from_secs(2)),
                 manager_threshold: Some(Duration::from_secs(6)),
-                systemd: if is_private {
-                    SystemdAccess::Private
-                } else {
-                    SystemdAccess::Bus
-                },
+                systemd: access,
                 machine_id: String::new(),
             },
             agent: None,
@@ -88,6 +93,7 @@ impl NodeHost {
             systemd,
             systemd_is_up: true,
             systemd_connection: None,
+            edge: FromSystemdTranslator::new(access),
             systemd_arrival: Instant::default(),
             late_by: Duration::ZERO,
             calls: BTreeSet::new(),
@@ -219,6 +225,7 @@ impl World {
                 let host = &mut self.nodes[node];
                 host.systemd_connection = host.systemd_is_up.then_some((run, connection));
                 host.systemd_arrival = self.now;
+                host.edge = FromSystemdTranslator::new(host.settings.systemd);
                 let event = if host.systemd_is_up {
                     FromSystemd::Connected
                 } else {
@@ -263,6 +270,19 @@ impl World {
         }
     }
 
+    /// A message of systemd arrives, which the agent's edge reads.
+    fn systemd_says(
+        &mut self,
+        node: usize,
+        connection: (u32, u32),
+        message: Message,
+        time: Duration,
+    ) {
+        if let Some(event) = self.nodes[node].edge.translate_message(message) {
+            self.systemd_sends(node, connection, event, time);
+        }
+    }
+
     fn systemd_sends(
         &mut self,
         node: usize,
@@ -286,12 +306,13 @@ impl World {
         let result: Result<_, CallError> =
             host.systemd
                 .call(&call.content, &mut self.prng, &mut effects);
-        let answer = FromSystemd::Answer {
-            serial: call.serial,
-            result,
+        let mut answer = match result {
+            Ok(body) => Message::reply(call.serial, body),
+            Err(error) => Message::error(call.serial, &error),
         };
+        UNIQUE_NAME.clone_into(&mut answer.sender);
         let time = host.answers_after;
-        self.systemd_sends(node, connection, answer, time);
+        self.systemd_says(node, connection, answer, time);
         self.take_effect(node, effects);
     }
 
@@ -307,8 +328,9 @@ impl World {
             self.after(time, Happening::JobStep(node, number));
         }
         if let Some(connection) = self.nodes[node].systemd_connection {
-            for signal in effects.signals {
-                self.systemd_sends(node, connection, signal, Duration::from_micros(20));
+            for mut signal in effects.signals {
+                UNIQUE_NAME.clone_into(&mut signal.sender);
+                self.systemd_says(node, connection, signal, Duration::from_micros(20));
             }
         }
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use hirte::{
+    bus::JobKind,
     core::Instant,
-    manager::state::event::{JobKind, Method, Object},
+    manager::state::event::{Method, Object},
 };
 
 use super::{

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use hirte::{
-    agent::state::{Content, FromSystemd},
-    bus::{Body, CallError, ObjectPath, Value, body::Entry, error_name, marshal, names},
+    agent::state::Content,
+    bus::{Body, CallError, Message, ObjectPath, Value, body::Entry, error_name, marshal, names},
     core::Instant,
 };
 
@@ -43,7 +43,7 @@ pub struct Job {
 /// What follows a call, or time.
 #[derive(Debug, Default)]
 pub struct Effects {
-    pub signals: Vec<FromSystemd>,
+    pub signals: Vec<Message>,
     /// Jobs that go a step on after a time.
     pub steps: Vec<(Duration, u32)>,
 }
@@ -188,10 +188,11 @@ impl Systemd {
         };
         if job.state == "waiting" {
             job.state = "running";
-            let state = "running".to_owned();
+            let path = job_path(number).0;
+            let properties = vec![Entry("State", word("running"))];
             effects
                 .signals
-                .push(FromSystemd::JobState { number, state });
+                .push(changed(&path, names::SYSTEMD_JOB_INTERFACE, properties));
             effects.steps.push((time, number));
             return effects;
         }
@@ -208,12 +209,14 @@ impl Systemd {
         if unit.active == "active" {
             unit.activated = now;
         }
-        effects.signals.push(FromSystemd::UnitState {
-            unit: name,
-            load: None,
-            active: Some(unit.active.to_owned()),
-            sub: Some("running".to_owned()),
-        });
+        let path = names::systemd_unit_path(&name);
+        let properties = vec![
+            Entry("ActiveState", word(unit.active)),
+            Entry("SubState", word("running")),
+        ];
+        effects
+            .signals
+            .push(changed(&path, names::SYSTEMD_UNIT_INTERFACE, properties));
         let result = match (failed, kind) {
             (true, "start" | "restart" | "reload") => {
                 *prng.pick(&["failed", "timeout", "dependency"])
@@ -225,12 +228,15 @@ impl Systemd {
     }
 
     fn remove(&mut self, number: u32, result: &str, effects: &mut Effects) {
-        self.jobs.remove(&number);
-        let result = result.to_owned();
-        self.results.push(result.clone());
-        effects
-            .signals
-            .push(FromSystemd::JobRemoved { number, result });
+        let unit = self.jobs.remove(&number).map(|job| job.unit);
+        self.results.push(result.to_owned());
+        let unit = unit.unwrap_or_default();
+        effects.signals.push(Message::signal(
+            names::SYSTEMD_PATH,
+            names::SYSTEMD_MANAGER_INTERFACE,
+            "JobRemoved",
+            Body::of(&(number, job_path(number), unit.as_str(), result)),
+        ));
     }
 
     fn list_jobs(&self) -> Body {
@@ -291,6 +297,20 @@ fn properties(unit: &Unit) -> Body {
         Entry("ConditionResult", Value::Bool(true)),
         Entry("ConditionTimestampMonotonic", Value::U64(unit.changed.0)),
     ],))
+}
+
+fn word(text: &str) -> Value {
+    Value::Str(text.to_owned())
+}
+
+/// `PropertiesChanged`
+fn changed(path: &str, interface: &str, properties: Vec<Entry<&'static str, Value>>) -> Message {
+    Message::signal(
+        path,
+        names::PROPERTIES_INTERFACE,
+        "PropertiesChanged",
+        Body::of(&(interface, properties, Vec::<String>::new())),
+    )
 }
 
 fn job_path(number: u32) -> ObjectPath {

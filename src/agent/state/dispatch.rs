@@ -2,14 +2,11 @@
 //! `org.freedesktop.DBus.Peer`, by which it asks whether we live.
 
 use super::{
-    Action, IncomingCall, State, Turn,
-    jobs::{JobRequest, Method},
-    manager::Caller,
-    requests::Purpose,
+    Action, IncomingCall, State, Turn, jobs::JobRequest, manager::Caller, requests::Purpose,
 };
 use crate::{
     bus::{
-        Body, CallError, error_name,
+        Body, CallError, JobKind, error_name,
         marshal::Malformed,
         names,
         relay::{RelayMethod, SystemdCall, relay_method},
@@ -71,7 +68,7 @@ impl State {
             let message = format!("Unknown interface '{}'.", call.interface);
             return Err(CallError::new(error_name::UNKNOWN_INTERFACE, message));
         }
-        if let Some(method) = Method::of_name(&call.member) {
+        if let Some(kind) = JobKind::of_method(&call.member) {
             expect_signature(&call, "ssu")?;
             let (unit, mode, id): (String, String, u32) =
                 call.body.parse().map_err(|reason| unreadable(&reason))?;
@@ -79,7 +76,8 @@ impl State {
             let request = JobRequest {
                 caller,
                 id,
-                method,
+                kind,
+                method: kind.method(),
                 unit,
                 asked: turn.at(),
             };
@@ -90,7 +88,8 @@ impl State {
             let request = JobRequest {
                 caller,
                 id: transient.id,
-                method: Method::StartTransient,
+                kind: JobKind::Start,
+                method: "StartTransientUnit",
                 unit: transient.unit,
                 asked: turn.at(),
             };

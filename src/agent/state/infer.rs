@@ -24,9 +24,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{State, Turn, jobs::Method, requests::Purpose};
+use super::{State, Turn, requests::Purpose};
 use crate::{
-    bus::{Body, CallError, ObjectPath, body::ParseArguments, marshal::Malformed},
+    bus::{Body, CallError, JobKind, ObjectPath, body::ParseArguments, marshal::Malformed},
     core::{Instant, Level},
 };
 
@@ -53,7 +53,7 @@ struct UnitOutcome {
 /// What is known of the job itself.
 #[derive(Clone, Copy)]
 struct EndedJob {
-    method: Method,
+    kind: JobKind,
     asked: Instant,
     /// Whether it was seen to run.
     ran: bool,
@@ -98,7 +98,7 @@ impl State {
             return;
         };
         let ended = EndedJob {
-            method: request.method,
+            kind: request.kind,
             asked: request.asked,
             ran: job.is_running,
         };
@@ -168,15 +168,12 @@ impl UnitOutcome {
     /// The table of this module. systemd's timestamps are of the clock that `asked` is of.
     fn result_of(&self, job: EndedJob) -> &'static str {
         let active = self.active.as_str();
-        match (job.method, active) {
-            (Method::Start | Method::StartTransient | Method::Reload, "active" | "reloading")
-            | (Method::Stop, "inactive" | "failed") => "done",
-            (Method::Restart, "active" | "reloading") if self.activated >= job.asked => "done",
-            (Method::Stop, _) => "canceled",
-            (_, "failed") => "failed",
-            (Method::Start | Method::StartTransient | Method::Restart, "inactive") => {
-                self.result_of_inactive(job)
-            }
+        match (job.kind, active) {
+            (JobKind::Start | JobKind::Reload, "active" | "reloading")
+            | (JobKind::Stop, "inactive" | "failed") => "done",
+            (JobKind::Restart, "active" | "reloading") if self.activated >= job.asked => "done",
+            (JobKind::Start | JobKind::Restart | JobKind::Reload, "failed") => "failed",
+            (JobKind::Start | JobKind::Restart, "inactive") => self.result_of_inactive(job),
             _ => "canceled",
         }
     }
@@ -246,33 +243,33 @@ mod tests {
             condition_checked: Instant(120),
             ..unit("inactive")
         };
-        for (method, outcome, result) in [
-            (Method::Start, unit("active"), "done"),
-            (Method::Start, unit("reloading"), "done"),
-            (Method::Start, unit("failed"), "failed"),
-            (Method::Start, ran("inactive"), "done"),
-            (Method::Start, failed_run, "failed"),
-            (Method::Start, unmet, "done"),
-            (Method::Start, unit("inactive"), "canceled"),
-            (Method::Start, unit("activating"), "canceled"),
-            (Method::Start, unit("deactivating"), "canceled"),
-            (Method::Restart, ran("active"), "done"),
-            (Method::Restart, unit("active"), "canceled"),
-            (Method::Restart, ran("failed"), "failed"),
-            (Method::Stop, unit("inactive"), "done"),
-            (Method::Stop, unit("failed"), "done"),
-            (Method::Stop, unit("active"), "canceled"),
-            (Method::Stop, unit("deactivating"), "canceled"),
-            (Method::Reload, unit("active"), "done"),
-            (Method::Reload, unit("failed"), "failed"),
-            (Method::Reload, unit("inactive"), "canceled"),
+        for (kind, outcome, result) in [
+            (JobKind::Start, unit("active"), "done"),
+            (JobKind::Start, unit("reloading"), "done"),
+            (JobKind::Start, unit("failed"), "failed"),
+            (JobKind::Start, ran("inactive"), "done"),
+            (JobKind::Start, failed_run, "failed"),
+            (JobKind::Start, unmet, "done"),
+            (JobKind::Start, unit("inactive"), "canceled"),
+            (JobKind::Start, unit("activating"), "canceled"),
+            (JobKind::Start, unit("deactivating"), "canceled"),
+            (JobKind::Restart, ran("active"), "done"),
+            (JobKind::Restart, unit("active"), "canceled"),
+            (JobKind::Restart, ran("failed"), "failed"),
+            (JobKind::Stop, unit("inactive"), "done"),
+            (JobKind::Stop, unit("failed"), "done"),
+            (JobKind::Stop, unit("active"), "canceled"),
+            (JobKind::Stop, unit("deactivating"), "canceled"),
+            (JobKind::Reload, unit("active"), "done"),
+            (JobKind::Reload, unit("failed"), "failed"),
+            (JobKind::Reload, unit("inactive"), "canceled"),
         ] {
             let job = EndedJob {
-                method,
+                kind,
                 asked: ASKED,
                 ran: false,
             };
-            assert_eq!(outcome.result_of(job), result, "{method} {outcome:?}");
+            assert_eq!(outcome.result_of(job), result, "{kind} {outcome:?}");
         }
     }
 
@@ -284,7 +281,7 @@ mod tests {
             (false, "inactive", "canceled"),
         ] {
             let job = EndedJob {
-                method: Method::Start,
+                kind: JobKind::Start,
                 asked: ASKED,
                 ran,
             };

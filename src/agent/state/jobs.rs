@@ -3,10 +3,7 @@
 //! systemd merges requests for one unit into one job. So one job of systemd ends any number of
 //! the manager's.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     State, Turn,
@@ -14,7 +11,7 @@ use super::{
     requests::Purpose,
 };
 use crate::{
-    bus::{Body, CallError, ObjectPath, error_name, names},
+    bus::{Body, CallError, JobKind, ObjectPath, error_name, names},
     core::{Instant, Level},
     limits,
 };
@@ -22,53 +19,15 @@ use crate::{
 /// Parent of systemd's job objects, whose names are the jobs' numbers.
 const SYSTEMD_JOB_PREFIX: &str = "/org/freedesktop/systemd1/job/";
 
-/// What a job does with its unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
-    Start,
-    Stop,
-    Restart,
-    Reload,
-    /// Starts a unit that is made by the request.
-    StartTransient,
-}
-
-impl Method {
-    /// Those that name a unit, which has to be there, and a mode.
-    const OF_UNITS: [Self; 4] = [Self::Start, Self::Stop, Self::Restart, Self::Reload];
-
-    /// The method of systemd's manager, and of the agent unless it is [`Self::StartTransient`].
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Start => "StartUnit",
-            Self::Stop => "StopUnit",
-            Self::Restart => "RestartUnit",
-            Self::Reload => "ReloadUnit",
-            Self::StartTransient => "StartTransientUnit",
-        }
-    }
-
-    /// The method of the agent that is called `name`, with the arguments `ssu`.
-    pub(super) fn of_name(name: &str) -> Option<Self> {
-        Self::OF_UNITS
-            .into_iter()
-            .find(|method| method.name() == name)
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// A request for a job that systemd has not answered.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct JobRequest {
     pub(super) caller: Caller,
     /// The manager's number of the job.
     pub(super) id: u32,
-    pub(super) method: Method,
+    pub(super) kind: JobKind,
+    /// The method of systemd's manager.
+    pub(super) method: &'static str,
     /// The unit, as the manager named it.
     pub(super) unit: String,
     /// When systemd was asked.
@@ -141,6 +100,11 @@ impl Jobs {
         ended
     }
 
+    #[cfg(test)]
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
     fn note_running(&mut self, number: u32) {
         if self.running.len() < limits::MAX_RUNNING_JOBS {
             self.running.insert(number);
@@ -149,8 +113,7 @@ impl Jobs {
 }
 
 /// systemd's number of the job whose object is `path`.
-#[must_use]
-pub fn job_number(path: &str) -> Option<u32> {
+pub(in super::super) fn job_number(path: &str) -> Option<u32> {
     path.strip_prefix(SYSTEMD_JOB_PREFIX)?.parse().ok()
 }
 
@@ -179,7 +142,7 @@ impl State {
             let message = format!("{} jobs are in flight", limits::MAX_JOBS_PER_NODE);
             return Err(CallError::new(error_name::LIMITS_EXCEEDED, message));
         }
-        self.call_systemd_manager(turn, method.name(), arguments, Purpose::Job(request))?;
+        self.call_systemd_manager(turn, method, arguments, Purpose::Job(request))?;
         self.jobs.ids.insert(id, None);
         Ok(())
     }
@@ -324,7 +287,7 @@ impl State {
     fn signal_job_time(&mut self, turn: &mut Turn<'_>, request: &JobRequest) {
         let took = turn.at().since(request.asked).as_micros();
         let took = u64::try_from(took).unwrap_or(u64::MAX);
-        let body = Body::of(&(request.unit.as_str(), request.method.name(), took));
+        let body = Body::of(&(request.unit.as_str(), request.method, took));
         let metrics = (
             names::INTERNAL_AGENT_METRICS_PATH,
             names::INTERNAL_AGENT_METRICS_INTERFACE,
@@ -371,13 +334,5 @@ mod tests {
         ] {
             assert_eq!(job_number(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn methods_are_known_by_name() {
-        for method in Method::OF_UNITS {
-            assert_eq!(Method::of_name(method.name()), Some(method));
-        }
-        assert_eq!(Method::of_name("KillUnit"), None);
     }
 }

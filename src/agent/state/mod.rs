@@ -31,9 +31,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::timers::Timer;
 pub use event::{Action, Content, Event, FromManager, FromSystemd, IncomingCall, Outgoing};
-pub use jobs::job_number;
-pub use timers::Timer;
+pub(super) use jobs::job_number;
 
 use crate::{
     core::{Instant, Level, Now},

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet},
 };
 
 use super::{Action, Content, Outgoing, State, Timer, Turn, jobs::JobRequest, manager::Caller};
@@ -52,36 +52,31 @@ pub(super) enum Purpose {
 /// The calls that wait for an answer, by their serial.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    waiting: BTreeMap<u32, Purpose>,
-    /// The deadline of each call, in the order of the calls: all wait equally long. Calls that
-    /// were answered leave when they come to the front.
-    deadlines: VecDeque<(Instant, u32)>,
+    waiting: BTreeMap<u32, (Instant, Purpose)>,
+    /// Deadline and serial of each of them, the next one first.
+    deadlines: BTreeSet<(Instant, u32)>,
     /// Jobs whose acceptance is overdue, by the serial of the call.
     late: BTreeMap<u32, JobRequest>,
 }
 
 impl Requests {
     fn insert(&mut self, serial: u32, deadline: Instant, purpose: Purpose) {
-        self.waiting.insert(serial, purpose);
-        self.deadlines.push_back((deadline, serial));
+        self.waiting.insert(serial, (deadline, purpose));
+        self.deadlines.insert((deadline, serial));
     }
 
     fn take(&mut self, serial: u32) -> Option<Purpose> {
-        let purpose = self.waiting.remove(&serial);
-        while let Some((_, front)) = self.deadlines.front()
-            && !self.waiting.contains_key(front)
-        {
-            self.deadlines.pop_front();
-        }
-        purpose
+        let (deadline, purpose) = self.waiting.remove(&serial)?;
+        self.deadlines.remove(&(deadline, serial));
+        Some(purpose)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.front().map(|(deadline, _)| *deadline)
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     fn take_overdue(&mut self, now: Instant) -> Option<(u32, Purpose)> {
-        let (deadline, serial) = *self.deadlines.front()?;
+        let (deadline, serial) = *self.deadlines.first()?;
         if deadline > now {
             return None;
         }
@@ -100,7 +95,13 @@ impl Requests {
     pub(super) fn clear(&mut self) -> Vec<Purpose> {
         self.deadlines.clear();
         self.late.clear();
-        std::mem::take(&mut self.waiting).into_values().collect()
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_values().map(|(_, purpose)| purpose).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> [usize; 3] {
+        [self.waiting.len(), self.deadlines.len(), self.late.len()]
     }
 }
 
@@ -255,7 +256,8 @@ impl State {
             Purpose::Setup | Purpose::ListJobs | Purpose::ListUnits => {}
             Purpose::RefreshUnits => self.units_refreshed(turn, Err(overdue())),
             Purpose::Job(job) => {
-                let line = format!("{} unit {}: {}", job.method, job.unit, overdue().message);
+                let (method, why) = (job.method, overdue().message);
+                let line = format!("{method} unit {}: {why}", job.unit);
                 turn.log(Level::Warn, line);
                 self.jobs.forget_request(job.id, job.caller, &self.manager);
                 self.reply(turn, job.caller, Err(overdue()));

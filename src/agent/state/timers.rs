@@ -6,7 +6,7 @@ use crate::core::Instant;
 ///
 /// When several are due they are served in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timer {
+pub(super) enum Timer {
     /// The periodic wake-up: watchdog, heartbeat, asking a silent manager. First, because it
     /// notices that the daemon itself stood still.
     Tick,

@@ -3,11 +3,11 @@
 use super::interfaces;
 use crate::{
     bus::{
-        Body, CallError, Kind, Message, error_name,
+        Body, CallError, JobKind, Kind, Message, error_name,
         interface::{self, Interface},
         names, relay,
     },
-    manager::state::event::{Call, Event, JobKind, Method, Object},
+    manager::state::event::{Call, Event, Method, Object},
 };
 
 /// What a message on the API's bus is.
@@ -118,10 +118,7 @@ fn arguments(
 }
 
 fn node_method(member: String, body: Body) -> Result<Method, crate::bus::marshal::Malformed> {
-    if let Some(kind) = JobKind::ALL
-        .into_iter()
-        .find(|kind| kind.method() == member)
-    {
+    if let Some(kind) = JobKind::of_method(&member) {
         let (unit, mode) = body.parse()?;
         return Ok(Method::QueueJob { kind, unit, mode });
     }

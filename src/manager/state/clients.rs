@@ -39,7 +39,7 @@ impl Clients {
             write(client, &known.credentials.to_string(), &request, actions);
             return;
         }
-        if self.waiting_lines >= limits::MAX_PENDING_CALLER_LINES {
+        if self.waiting_lines >= limits::MAX_WAITING_CLIENT_LINES {
             write(client, "uid unknown", &request, actions);
             return;
         }
@@ -80,7 +80,7 @@ impl Clients {
     }
 
     fn make_room(&mut self) {
-        if self.known.len() >= limits::MAX_CALLERS {
+        if self.known.len() >= limits::MAX_KNOWN_CLIENTS {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.last_use);
             if let Some(oldest) = oldest.map(|(client, _)| client.clone()) {
                 self.known.remove(&oldest);

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bus::{Body, CallError, Value},
+    bus::{Body, CallError, JobKind, Value},
     core::Level,
 };
 
@@ -114,46 +114,6 @@ pub enum Method {
     Refused(CallError),
 }
 
-/// The four requests that become jobs of systemd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum JobKind {
-    /// `StartUnit`
-    Start,
-    /// `StopUnit`
-    Stop,
-    /// `RestartUnit`
-    Restart,
-    /// `ReloadUnit`
-    Reload,
-}
-
-impl JobKind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Start, Self::Stop, Self::Restart, Self::Reload];
-
-    /// The method that asks for it, on a node as on an agent.
-    #[must_use]
-    pub const fn method(self) -> &'static str {
-        match self {
-            Self::Start => "StartUnit",
-            Self::Stop => "StopUnit",
-            Self::Restart => "RestartUnit",
-            Self::Reload => "ReloadUnit",
-        }
-    }
-
-    /// The word of the property `JobType`.
-    #[must_use]
-    pub const fn job_type(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Reload => "reload",
-        }
-    }
-}
-
 /// Who stands behind a bus name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
@@ -177,6 +137,23 @@ pub enum FromPeer {
     Ping {
         /// The agent's number of the call.
         serial: u32,
+    },
+    /// `Peer.GetMachineId`
+    MachineId {
+        /// The agent's number of the call.
+        serial: u32,
+    },
+    /// `org.freedesktop.DBus.Hello`: a client that takes the connection for a message bus.
+    Hello {
+        /// The client's number of the call.
+        serial: u32,
+    },
+    /// `Introspectable.Introspect`
+    Introspect {
+        /// The client's number of the call.
+        serial: u32,
+        /// The object.
+        path: String,
     },
     /// A call of anything else.
     UnknownCall {
@@ -251,6 +228,25 @@ pub enum ToPeer {
     Return {
         /// The agent's number of the call.
         reply_serial: u32,
+    },
+    /// The answer to `Peer.GetMachineId`.
+    MachineId {
+        /// The agent's number of the call.
+        reply_serial: u32,
+    },
+    /// The answer to `Hello`: a name, as clients of a bus have one.
+    Welcome {
+        /// The client's number of the call.
+        reply_serial: u32,
+    },
+    /// The answer to `Introspect`.
+    Introspection {
+        /// The client's number of the call.
+        reply_serial: u32,
+        /// The object.
+        path: String,
+        /// Last elements of the paths of the objects below it.
+        children: Vec<String>,
     },
     /// The refusal of a call of the agent.
     Error {

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 
 use super::{
     State, emit,
-    event::{Action, Call, JobKind, Object, PeerId, Signal, ToPeer},
+    event::{Action, Call, Object, PeerId, Signal, ToPeer},
     log,
     requests::{Purpose, cut, reply, reply_error},
 };
 use crate::{
-    bus::{Body, CallError, ObjectPath, Value, error_name, marshal::Writer, names},
+    bus::{Body, CallError, JobKind, ObjectPath, Value, error_name, marshal::Writer, names},
     core::{Instant, Level, Now},
     limits,
 };
@@ -143,7 +143,7 @@ impl Jobs {
         self.last_id
     }
 
-    pub(super) fn forget_callers(&mut self) {
+    pub(super) fn forget_clients(&mut self) {
         for job in self.running.values_mut() {
             if let Stage::Asked { call, .. } = &mut job.stage {
                 *call = None;

@@ -57,6 +57,7 @@ pub(super) struct Listing {
     /// Answers by index of the node, which is the order of the configuration.
     answers: BTreeMap<usize, Result<Body, CallError>>,
     waiting_for: usize,
+    /// Bytes of the answers.
     bytes: usize,
 }
 
@@ -65,9 +66,13 @@ pub(super) struct Listing {
 pub(super) struct Listings {
     lists: BTreeMap<u64, Listing>,
     next: u64,
-    /// Bytes of the answers that all of them hold.
+    /// Bytes that the answers of all of them take, with [`PLACE`] for each.
     bytes: usize,
 }
+
+/// Bytes that an answer takes beside its own: many lists can wait for one node with an empty
+/// answer of each of the others.
+const PLACE: usize = size_of::<(usize, Result<Body, CallError>)>();
 
 impl Listings {
     fn add(&mut self, listing: Listing) -> u64 {
@@ -79,8 +84,13 @@ impl Listings {
 
     fn take(&mut self, id: u64) -> Option<Listing> {
         let listing = self.lists.remove(&id)?;
-        self.bytes -= listing.bytes;
+        self.bytes -= listing.bytes + PLACE * listing.answers.len();
         Some(listing)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn clear(&mut self) {
@@ -136,14 +146,14 @@ impl State {
             Ok(body) => body.bytes.len(),
             Err(error) => {
                 cut(&mut error.message, limits::MAX_ERROR_TEXT);
-                error.message.len()
+                error.name.len() + error.message.len()
             }
         };
         listing.bytes += bytes;
         listing.waiting_for -= 1;
         listing.answers.insert(node, answer);
         let of_listing = listing.bytes;
-        self.listings.bytes += bytes;
+        self.listings.bytes += bytes + PLACE;
         let refusal = if of_listing > limits::MAX_BUS_BODY {
             Some(too_large(of_listing))
         } else if self.listings.bytes > limits::MAX_GATHERED {

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use super::{
     State, emit,
-    event::{Action, Call, JobKind, PeerId, Signal},
+    event::{Action, Call, PeerId, Signal},
     jobs::Job,
     requests::{Purpose, expect_signature, reply, reply_error},
 };
 use crate::{
-    bus::{Body, CallError, error_name, names},
+    bus::{Body, CallError, JobKind, error_name, names},
     core::Now,
 };
 

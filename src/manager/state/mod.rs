@@ -20,6 +20,7 @@ mod calls;
 mod clients;
 mod counters;
 pub mod event;
+mod internal;
 mod jobs;
 mod listing;
 mod metrics;
@@ -341,7 +342,7 @@ impl State {
         self.bus = Bus::Waiting(now.monotonic + wait);
         self.bus_congested = false;
         self.clients.forget_all(actions);
-        self.forget_callers();
+        self.forget_clients();
         self.become_ready(actions);
     }
 
@@ -397,9 +398,11 @@ impl State {
     }
 }
 
-/// Names and errors in a line may come from a peer, which must not be able to forge another line.
+/// Names and errors in a line may come from a peer, which must not be able to forge another line
+/// or to make a long one.
 fn log(actions: &mut Vec<Action>, level: Level, text: impl Into<String>) {
-    let text = text.into();
+    let mut text = text.into();
+    requests::cut(&mut text, limits::LOG_MESSAGE_BYTES);
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {

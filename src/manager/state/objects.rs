@@ -188,7 +188,7 @@ impl State {
             Entry("Id", Value::U32(id)),
             Entry("Node", Value::Str(self.nodes[job.node].name.clone())),
             Entry("Unit", Value::Str(job.unit.clone())),
-            Entry("JobType", Value::Str(job.kind.job_type().to_owned())),
+            Entry("JobType", Value::Str(job.kind.to_string())),
             Entry("State", Value::Str(job.state.to_owned())),
         ]
     }

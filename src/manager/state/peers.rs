@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     State, emit,
     event::{Action, FromPeer, Object, PeerId, Signal, ToPeer},
-    log,
+    internal, log,
     requests::Pending,
 };
 use crate::{
@@ -166,6 +166,17 @@ impl State {
                     },
                     actions,
                 );
+            }
+            FromPeer::MachineId { serial } => {
+                let reply_serial = serial;
+                self.send(id, ToPeer::MachineId { reply_serial }, actions);
+            }
+            FromPeer::Hello { serial } => {
+                let reply_serial = serial;
+                self.send(id, ToPeer::Welcome { reply_serial }, actions);
+            }
+            FromPeer::Introspect { serial, path } => {
+                self.send(id, internal::introspect(serial, path), actions);
             }
             FromPeer::UnknownCall { serial, error } => {
                 self.send(

@@ -233,7 +233,7 @@ impl State {
     }
 
     /// The bus went away with all its clients: what they asked for goes on, and nobody hears of it.
-    pub(super) fn forget_callers(&mut self) {
+    pub(super) fn forget_clients(&mut self) {
         for peer in self.peers.values_mut() {
             for pending in peer.pending.values_mut() {
                 if matches!(pending.purpose, Purpose::Relay(_) | Purpose::CancelJob(_)) {
@@ -241,7 +241,7 @@ impl State {
                 }
             }
         }
-        self.jobs.forget_callers();
+        self.jobs.forget_clients();
         self.listings.clear();
     }
 }

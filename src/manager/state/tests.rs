@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use super::{
     Settings, State, event,
-    event::{Action, Call, Event, FromPeer, JobKind, Method, Object, PeerId, Signal, ToPeer},
+    event::{Action, Call, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer},
 };
 use crate::{
-    bus::{Body, CallError},
+    bus::{Body, CallError, JobKind},
     core::{Instant, Level, Now},
     limits,
 };

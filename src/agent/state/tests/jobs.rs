@@ -226,6 +226,40 @@ fn requests_and_jobs_are_bounded() {
 }
 
 #[test]
+fn answered_calls_leave_nothing_behind_an_unanswered_one() {
+    let mut driver = Driver::connected(settings());
+    driver.call("ListUnits", Body::default());
+    driver.look();
+    for _ in 0..10 {
+        driver.call("Reload", Body::default());
+        let sent = driver.sent_to_systemd();
+        let [Seen::Call(_, serial, _)] = sent.as_slice() else {
+            panic!("{sent:?}");
+        };
+        driver.answer(*serial, Ok(Body::default()));
+    }
+    assert_eq!(driver.state.requests.entries(), [1, 1, 0]);
+}
+
+#[test]
+fn late_jobs_and_running_jobs_are_bounded() {
+    let mut driver = Driver::connected(settings());
+    for round in 0..2 {
+        for index in 0..limits::MAX_REQUESTS_TO_SYSTEMD {
+            let id = round * limits::MAX_REQUESTS_TO_SYSTEMD + index;
+            driver.request("StartUnit", "a.service", u32::try_from(id).unwrap());
+        }
+        keep_manager(&mut driver, 18_000);
+    }
+    let most = limits::MAX_REQUESTS_TO_SYSTEMD;
+    assert_eq!(driver.state.requests.entries(), [0, 0, most]);
+    for number in 0..=u32::try_from(limits::MAX_RUNNING_JOBS).unwrap() {
+        driver.systemd_says(runs(number));
+    }
+    assert_eq!(driver.state.jobs.running(), limits::MAX_RUNNING_JOBS);
+}
+
+#[test]
 fn calls_are_passed_on_and_answers_passed_back() {
     let unit_interface = names::SYSTEMD_UNIT_INTERFACE;
     for (member, body, systemd_member, systemd_body) in [

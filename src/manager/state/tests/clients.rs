@@ -76,19 +76,19 @@ fn names_of_another_bus_mean_nothing() {
 #[test]
 fn callers_and_waiting_lines_are_bounded() {
     let mut manager = Manager::with_nodes();
-    for number in 0..limits::MAX_PENDING_CALLER_LINES + 9 {
+    for number in 0..limits::MAX_WAITING_CLIENT_LINES + 9 {
         ask(&mut manager, &format!(":1.{number}"));
     }
     let (_, lines) = manager.state.clients.entries();
-    assert_eq!(lines, limits::MAX_PENDING_CALLER_LINES);
+    assert_eq!(lines, limits::MAX_WAITING_CLIENT_LINES);
     assert_eq!(lines_of(&ask(&mut manager, ":2.1"), "(uid unknown)"), 1);
     for round in 0..2 {
-        for number in 0..limits::MAX_PENDING_CALLER_LINES {
+        for number in 0..limits::MAX_WAITING_CLIENT_LINES {
             let client = format!(":{}.{number}", round + 1);
             ask(&mut manager, &client);
             know(&mut manager, &client, 7);
         }
     }
     let (known, lines) = manager.state.clients.entries();
-    assert_eq!((known, lines), (limits::MAX_CALLERS, 0));
+    assert_eq!((known, lines), (limits::MAX_KNOWN_CLIENTS, 0));
 }

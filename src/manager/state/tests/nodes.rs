@@ -337,6 +337,37 @@ fn agents_get_answers_to_pings_and_to_calls_of_anything_else() {
 }
 
 #[test]
+fn who_has_not_registered_may_look_at_the_objects() {
+    let mut manager = Manager::empty();
+    let (peer, fd, address) = (9, 7, "10.0.0.9".to_owned());
+    manager.event(Event::PeerConnected { peer, address, fd });
+    let mut answer = |message| sent(&manager.message(peer, message))[0].message.clone();
+    assert_eq!(
+        answer(FromPeer::Hello { serial: 1 }),
+        ToPeer::Welcome { reply_serial: 1 }
+    );
+    assert_eq!(
+        answer(FromPeer::MachineId { serial: 2 }),
+        ToPeer::MachineId { reply_serial: 2 }
+    );
+    let (serial, path) = (3, "/org/containers".to_owned());
+    assert_eq!(
+        answer(FromPeer::Introspect {
+            serial,
+            path: path.clone()
+        }),
+        ToPeer::Introspection {
+            reply_serial: 3,
+            path,
+            children: vec!["hirte".to_owned()]
+        }
+    );
+    // To look around is not to register.
+    let actions = manager.wait(limits::REGISTRATION + limits::TICK);
+    assert_eq!(closed(&actions), [9]);
+}
+
+#[test]
 fn a_unix_socket_has_no_address() {
     let mut manager = Manager::empty();
     let (peer, address, fd) = (RPI4, String::new(), 8);
@@ -345,4 +376,16 @@ fn a_unix_socket_has_no_address() {
     let actions = manager.message(peer, FromPeer::Register { serial, name });
     let line = "Agent 'rpi4' connected from a Unix socket";
     assert!(logged(&actions).contains(&(Level::Info, line)));
+}
+
+#[test]
+fn a_peer_can_not_make_a_long_line_of_the_log() {
+    let mut manager = Manager::with_nodes();
+    let name = "\n".repeat(limits::MAX_MESSAGE);
+    let actions = manager.message(RPI4, FromPeer::Register { serial: 9, name });
+    let lines = logged(&actions);
+    assert!(lines.iter().any(|(level, _)| *level == Level::Warn));
+    for (_, line) in lines {
+        assert!(!line.contains('\n') && line.len() <= 2 * limits::LOG_MESSAGE_BYTES);
+    }
 }

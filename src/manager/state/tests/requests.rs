@@ -264,6 +264,21 @@ fn lists_in_the_making_hold_a_bounded_number_of_bytes() {
 }
 
 #[test]
+fn empty_answers_take_their_place_in_lists_in_the_making() {
+    let mut manager = Manager::with_nodes();
+    let lists: Vec<_> = (1..=3).map(|_| list(&mut manager, false)).collect();
+    for requests in &lists {
+        let before = manager.state.listings.bytes();
+        manager.refuse(&requests[0], CallError::new("", ""));
+        assert!(manager.state.listings.bytes() > before);
+    }
+    for requests in &lists {
+        manager.answer(&requests[1], units(&[]));
+    }
+    assert_eq!(manager.state.listings.bytes(), 0);
+}
+
+#[test]
 fn an_answer_larger_than_a_bus_carries_is_refused() {
     let mut manager = Manager::with_nodes();
     let request = sent(&manager.relay("rpi4", "ListUnits", Body::default()))[0].clone();
