@@ -154,7 +154,7 @@ impl Fleet {
     }
 
     /// Follows jobs until that of a unit has ended; its result.
-    fn result_of(&self, watch: &Running, unit: &str) -> String {
+    fn result_of(watch: &Running, unit: &str) -> String {
         let mut result = None;
         lab::eventually(SOON, &format!("a job of {unit} ends"), || {
             let seen = watch.stdout();
@@ -342,7 +342,7 @@ fn a_transient_unit_is_started_by_a_job_like_any_other() {
         "/bin/sleep 0.5",
     ));
     assert!(job.starts_with(&format!("o \"{ROOT}/job/")), "{job}");
-    assert_eq!(fleet.result_of(&watch, "made.service"), "done");
+    assert_eq!(Fleet::result_of(&watch, "made.service"), "done");
     assert_eq!(fleet.shown("made.service", "ActiveState"), "active");
     assert_eq!(fleet.shown("made.service", "Transient"), "yes");
     assert_eq!(fleet.shown("made.service", "Description"), "transient");
@@ -365,7 +365,7 @@ fn a_transient_unit_is_started_by_a_job_like_any_other() {
         "oneshot",
         "/bin/false",
     ));
-    assert_eq!(fleet.result_of(&watch, "breaks.service"), "failed");
+    assert_eq!(Fleet::result_of(&watch, "breaks.service"), "failed");
     fleet.node_refuses(
         "StartTransientUnit 'ssa(sv)a(sa(sv))' odd.service replace 1 Nonsense s x 0",
         "Nonsense",
@@ -389,14 +389,14 @@ fn a_transient_unit_is_started_by_a_job_like_any_other() {
     assert_eq!(property("JobType"), "s \"start\"");
     assert_eq!(property("Unit"), "s \"long.service\"");
     fleet.check(&format!("busctl call {BUS} {job} {BUS}.Job Cancel"), 0, "");
-    assert_eq!(fleet.result_of(&watch, "long.service"), "canceled");
+    assert_eq!(Fleet::result_of(&watch, "long.service"), "canceled");
     // Its auxiliary units are made as well.
     fleet.node(
         "StartTransientUnit 'ssa(sv)a(sa(sv))' main.service replace \
          1 ExecStart 'a(sasb)' 1 /bin/sleep 2 sleep 600 false \
          1 aux.service 1 ExecStart 'a(sasb)' 1 /bin/sleep 2 sleep 600 false",
     );
-    assert_eq!(fleet.result_of(&watch, "main.service"), "done");
+    assert_eq!(Fleet::result_of(&watch, "main.service"), "done");
 }
 
 #[test]
@@ -439,10 +439,10 @@ fn the_mode_of_a_job_is_systemds() {
         "{error}"
     );
     fleet.node("StartUnit ss needs.service replace");
-    assert_eq!(fleet.result_of(&watch, "needs.service"), "dependency");
+    assert_eq!(Fleet::result_of(&watch, "needs.service"), "dependency");
     fleet.node("StartUnit ss needs.service ignore-dependencies");
     lab::eventually(SOON, "it starts without what it needs", || {
-        fleet.result_of(&watch, "needs.service") == "done"
+        Fleet::result_of(&watch, "needs.service") == "done"
     });
     assert_eq!(fleet.shown("needs.service", "ActiveState"), "active");
     assert_eq!(fleet.shown("fails.service", "ActiveState"), "failed");

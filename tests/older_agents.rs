@@ -16,13 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daemons::{Connection, Manager, Refusal, node_call};
+use daemons::{Connection, Manager, Refusal, manager_call, node_call};
 use hirte::bus::{Body, CallError, Message, ObjectPath, Value, error_name, names};
 
-fn manager_call(member: &str, arguments: Body) -> Message {
-    let (path, interface) = (names::MANAGER_PATH, names::MANAGER_INTERFACE);
-    Message::call(path, interface, member, arguments).to(names::MANAGER_BUS_NAME)
-}
+/// Unit files or failures.
+type Rows = Vec<(String, String, String)>;
 
 fn properties() -> Vec<(&'static str, Value)> {
     vec![("CPUWeight", Value::U64(7))]
@@ -92,7 +90,6 @@ fn what_an_older_agent_does_not_know_is_not_supported() {
     let asked = agent.called("ListUnitFiles");
     unknown(&mut agent, &asked);
     let answer = manager.client.answer(call).unwrap();
-    type Rows = Vec<(String, String, String)>;
     let (files, failures): (Rows, Rows) = answer.parse().unwrap();
     assert!(files.is_empty());
     assert_eq!(failures.len(), 1);
