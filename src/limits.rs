@@ -221,6 +221,7 @@ const _: () = assert!(MAX_BUS_BODY <= MAX_GATHERED);
 const _: () = assert!(MAX_ERROR_TEXT < MAX_BUS_BODY);
 const _: () = assert!(MAX_REQUEST_BODY < MAX_MESSAGE_FROM_MANAGER);
 // One of the largest messages always fits into an empty queue.
+const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_QUEUED_TO_UNREGISTERED);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
 const _: () = assert!(MAX_MESSAGE < MAX_QUEUED_TO_MANAGER);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_SYSTEMD);

@@ -17,8 +17,8 @@ use std::{
 
 use hirte::{
     config::{
-        AgentConfig, AgentOptions, ConfigError, Loaded, ManagerConfig, ManagerOptions, Roots,
-        load_agent, load_manager,
+        AGENT_KEYS, AgentConfig, AgentOptions, ConfigError, Loaded, MANAGER_KEYS, ManagerConfig,
+        ManagerOptions, Roots, load_agent, load_manager,
     },
     core::Level,
     limits::{CONFIG_DROP_INS, CONFIG_FILE_BYTES},
@@ -710,4 +710,39 @@ fn roots_are_those_of_the_system() {
     let roots = Roots::default();
     assert_eq!(roots.data, Path::new("/usr/share"));
     assert_eq!(roots.etc, Path::new("/etc"));
+}
+
+/// The files that are installed show every key with its default; uncommented, they change nothing.
+#[test]
+fn the_shipped_files_show_the_defaults() {
+    let shipped = |file: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("data/config")
+            .join(file);
+        let text = fs::read_to_string(path).unwrap();
+        let uncommented = |line: &str| match line.strip_prefix('#') {
+            Some(key) if !key.starts_with(' ') => key.to_owned(),
+            _ => line.to_owned(),
+        };
+        text.lines().map(uncommented).collect::<Vec<_>>().join("\n")
+    };
+    let assert_keys = |text: &str, keys: &[&str]| {
+        let set = text.lines().filter(|line| !line.starts_with(['#', '[']));
+        let set: Vec<_> = set.filter_map(|line| line.split('=').next()).collect();
+        assert_eq!(set, keys);
+    };
+    let text = shipped("hirte.conf");
+    assert_keys(
+        &text,
+        &MANAGER_KEYS.iter().map(|key| key.name).collect::<Vec<_>>(),
+    );
+    let manager = Machine::with("etc/hirte/hirte.conf", text).manager();
+    assert_eq!(manager, Machine::new().manager());
+    let text = shipped("agent.conf");
+    assert_keys(
+        &text,
+        &AGENT_KEYS.iter().map(|key| key.name).collect::<Vec<_>>(),
+    );
+    let agent = Machine::with("etc/hirte/agent.conf", text).agent();
+    assert_eq!(agent, Machine::new().agent());
 }

@@ -1,5 +1,6 @@
-//! The documents say what the code does: keys, commands and members are those of its tables, and the
-//! commands in blocks marked `sh lab` work on real nodes.
+//! The documents say what the code does: keys, commands and members are those of its tables, blocks
+//! marked `sh lab` work on real nodes and print what the block of text below them shows, and
+//! configuration files are understood without a remark.
 //!
 //! `HIRTE_UPDATE=1 cargo test --test docs` writes the list of members in docs/api.md anew.
 #![allow(
@@ -21,11 +22,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use hirte::{
     bus::interface::{Argument, Changes, Interface},
-    config::{AGENT_KEYS, Key, MANAGER_KEYS},
+    config::{
+        AGENT_KEYS, AgentOptions, Key, MANAGER_KEYS, ManagerOptions, Roots, load_agent,
+        load_manager,
+    },
     ctl::ExitStatus,
     manager::api::interfaces::PUBLIC,
 };
@@ -216,59 +221,264 @@ fn every_member_of_the_api_is_documented() {
     }
 }
 
-/// The fenced blocks of a document whose fence has the info string `sh lab`, with their lines.
-fn lab_blocks(text: &str) -> Vec<(usize, String)> {
+/// Commands in documents that no node of the lab can run, with the test that stands for them.
+const NOT_FOR_THE_LAB: [(&str, &str); 3] = [
+    (
+        "./demo",
+        "it makes a lab of its own; tests/guide.rs takes the same walk",
+    ),
+    ("./test", "it runs this test"),
+    (
+        "cargo build --release\ndata/install --destdir /\nsystemd-sysusers\n\
+         systemctl daemon-reload\nsystemctl reload dbus",
+        "the lab's nodes are made by data/install from the executables that cargo built",
+    ),
+];
+
+/// A fenced block of a document.
+#[derive(Debug, PartialEq)]
+struct Block {
+    /// Where it is.
+    place: String,
+    /// What stands behind the fence.
+    info: String,
+    text: String,
+}
+
+/// The fenced blocks of a document.
+fn blocks(name: &str, text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
-        if line == "```sh lab" {
+        if let Some(info) = line.strip_prefix("```") {
             let block: Vec<&str> = (&mut lines)
                 .map(|(_, line)| line)
                 .take_while(|line| *line != "```")
                 .collect();
-            blocks.push((number + 1, block.join("\n")));
+            blocks.push(Block {
+                place: format!("{name}:{}", number + 1),
+                info: info.to_owned(),
+                text: block.join("\n"),
+            });
         }
     }
     blocks
 }
 
 #[test]
-fn blocks_for_the_lab_are_found() {
-    let text = "```sh\na\n```\n```sh lab\nb\nc\n```\nd\n```sh lab\ne\n```\n";
-    assert_eq!(lab_blocks(text), [(4, "b\nc".into()), (9, "e".into())]);
+fn blocks_are_found() {
+    let found = blocks("x", "```sh\na\n```\n```sh lab\nb\nc\n```\nd\n");
+    let found: Vec<(&str, &str, &str)> = found
+        .iter()
+        .map(|block| (&*block.place, &*block.info, &*block.text))
+        .collect();
+    assert_eq!(found, [("x:1", "sh", "a"), ("x:4", "sh lab", "b\nc")]);
+}
+
+/// The blocks of each document for users and maintainers.
+fn documents() -> Vec<Vec<Block>> {
+    let mut names = vec!["README.md".to_owned(), "SPECIFICATION.md".to_owned()];
+    for entry in fs::read_dir(path("docs")).unwrap() {
+        names.push(format!("docs/{}", entry.unwrap().file_name().display()));
+    }
+    names.retain(|name| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|ending| ending == "md")
+    });
+    names.sort();
+    names
+        .iter()
+        .map(|name| blocks(name, &document(name)))
+        .collect()
+}
+
+#[test]
+fn every_block_of_commands_is_run_or_known() {
+    let documents = documents();
+    let commands: Vec<&Block> = documents
+        .iter()
+        .flatten()
+        .filter(|block| block.info.starts_with("sh"))
+        .collect();
+    for block in &commands {
+        let is_known = NOT_FOR_THE_LAB.iter().any(|known| known.0 == block.text);
+        let is_marked = block.info == "sh lab";
+        assert!(is_known != is_marked, "{}:\n{}", block.place, block.text);
+    }
+    for (known, _) in NOT_FOR_THE_LAB {
+        assert!(commands.iter().any(|block| block.text == known), "{known}");
+    }
+}
+
+#[test]
+fn configuration_files_in_documents_are_understood() {
+    let mut read = 0;
+    for block in documents().iter().flatten() {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docs.conf");
+        fs::write(&file, &block.text).unwrap();
+        let no_files = Roots {
+            data: "/nowhere".into(),
+            etc: "/nowhere".into(),
+        };
+        let (file, nothing) = (Some(file.as_path()), |_: &str| None);
+        let notices = match &*block.info {
+            "ini" if block.text.contains("[hirte]") => {
+                load_manager(&no_files, file, &ManagerOptions::default(), nothing)
+                    .map(|loaded| loaded.notices)
+            }
+            "ini" if block.text.contains("[hirte-agent]") => {
+                load_agent(&no_files, file, &AgentOptions::default(), nothing)
+                    .map(|loaded| loaded.notices)
+            }
+            _ => continue,
+        };
+        assert_eq!(notices.unwrap(), [], "{}", block.place);
+        read += 1;
+    }
+    assert!(read >= 3);
+}
+
+/// Every file of tests is in the table of docs/testing.md.
+#[test]
+fn every_test_is_documented() {
+    let text = document("docs/testing.md");
+    for entry in fs::read_dir(path("tests")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_some_and(|ending| ending == "rs") {
+            let name = file.file_name().unwrap().display();
+            assert!(text.contains(&format!("`tests/{name}`")), "{name}");
+        }
+    }
+}
+
+/// A line of output as it can be compared: numbers and the white space between columns differ from
+/// run to run, and `now` is an age like others.
+fn comparable(line: &str) -> String {
+    let mut words = Vec::new();
+    for word in line.split_whitespace() {
+        words.push(if word == "now" { "0s ago" } else { word });
+    }
+    let mut compared = String::new();
+    for character in words.join(" ").chars() {
+        match character {
+            '0'..='9' if compared.ends_with('0') => {}
+            '0'..='9' => compared.push('0'),
+            // A rule is as long as the table is wide.
+            '=' | '-' if compared.ends_with(character) => {}
+            other => compared.push(other),
+        }
+    }
+    compared
+}
+
+#[test]
+fn output_is_compared_without_numbers_and_widths() {
+    assert_eq!(
+        comparable("laptop | now"),
+        comparable("laptop   |  12s ago")
+    );
+    assert_eq!(comparable("===="), comparable("======="));
+    assert_ne!(comparable("rpi4 online"), comparable("rpi4 offline"));
+}
+
+/// That the lines of `shown` are in `printed`, in this order.
+fn expect_output(place: &str, shown: &str, printed: &str) {
+    let mut lines = printed.lines().map(comparable);
+    for line in shown.lines() {
+        let wanted = comparable(line);
+        assert!(
+            lines.any(|printed| printed == wanted),
+            "{place}: {line:?} was not printed, or not there:\n{printed}"
+        );
+    }
+}
+
+fn nodes(prefix: &str) -> lab::Builder {
+    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
+    lab::Lab::builder(prefix).layer(tree::install_tree(executables))
 }
 
 #[test]
 fn examples_work_on_the_nodes_of_the_guide() {
-    let mut documents = vec![path("README.md")];
-    for entry in fs::read_dir(path("docs")).unwrap() {
-        documents.push(entry.unwrap().path());
-    }
-    documents.retain(|file| file.extension().is_some_and(|ending| ending == "md"));
-    documents.sort();
-    let blocks: Vec<(String, String)> = documents
-        .iter()
-        .flat_map(|file| {
-            lab_blocks(&fs::read_to_string(file).unwrap())
-                .into_iter()
-                .map(|(line, block)| (format!("{}:{line}", file.display()), block))
-        })
-        .collect();
-    assert!(!blocks.is_empty());
     if !lab::require() {
         return;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let lab = lab::Lab::builder("docs")
-        .layer(tree::install_tree(executables))
-        .build();
+    let lab = nodes("docs").build();
     let [laptop, _rpi4] = guide::first(&lab, &guide::Walk { is_shown: false });
-    for (place, block) in blocks {
-        let output = laptop.run(&["sh", "-ec", &block]);
-        assert!(
-            output.success(),
-            "{place}:\n{block}\n{output}\n{}",
-            guide::journals(&laptop)
-        );
+    let mut ran = 0;
+    for document in documents() {
+        // Each document starts from the same state.
+        laptop.ok(&["hirtectl", "start", "rpi4", "httpd.service"]);
+        let next = document.iter().skip(1).map(Some).chain([None]);
+        for (block, next) in document.iter().zip(next) {
+            if block.info != "sh lab" {
+                continue;
+            }
+            let Block { place, text, .. } = block;
+            let output = laptop.run(&["bash", "-eo", "pipefail", "-c", text]);
+            assert!(
+                output.success(),
+                "{place}:\n{text}\n{output}\n{}",
+                guide::journals(&laptop)
+            );
+            if let Some(shown) = next.filter(|next| next.info == "text") {
+                expect_output(&shown.place, &shown.text, &output.stdout);
+            }
+            ran += 1;
+        }
     }
+    assert!(ran > 10, "{ran}");
+}
+
+/// Builds the example as cargo does for a person, and returns the folder that it is in.
+fn build_state_manager() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--locked",
+            "--offline",
+            "--example",
+            "state_manager",
+        ])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    target.join("debug/examples")
+}
+
+#[test]
+fn the_state_manager_starts_its_unit_whenever_the_node_comes() {
+    if !lab::require() {
+        return;
+    }
+    let folder = build_state_manager();
+    let lab = nodes("state").bind(&folder).build();
+    let [laptop, rpi4] = guide::first(&lab, &guide::Walk { is_shown: false });
+    let program = folder.join("state_manager");
+    let usage = laptop.run(&[program.to_str().unwrap()]);
+    assert_eq!(usage.status.code(), Some(1), "{usage}");
+
+    let patience = Duration::from_secs(20);
+    let running = laptop.spawn(&[program.to_str().unwrap(), "rpi4", "httpd.service"]);
+    let started = "for httpd.service on rpi4 has ended: done\n";
+    running.wait_output(started, patience);
+    rpi4.systemctl(&["is-active", "httpd.service"]);
+
+    rpi4.systemctl(&["stop", "hirte-agent", "httpd.service"]);
+    running.wait_output("Node rpi4 is offline\n", patience);
+    rpi4.systemctl(&["start", "hirte-agent"]);
+    running.wait_output("Node rpi4 is online\n", patience);
+    lab::eventually(patience, "the unit is started again", || {
+        running.stdout().matches(started).count() == 2
+    });
+    rpi4.systemctl(&["is-active", "httpd.service"]);
 }

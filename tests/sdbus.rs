@@ -16,15 +16,21 @@ mod lab;
 
 use std::{
     fs::{self, File},
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use daemons::{Folder, Manager, SOON, install_tree, manager_call, node_call, within};
+use daemons::{Folder, Manager, SOON, Settings, install_tree, manager_call, node_call, within};
 use hirte::{
-    bus::{Body, Message, ObjectPath, error_name, names},
+    bus::{
+        Body, Message, ObjectPath, error_name,
+        message::{BodyCheck, FIXED_HEADER_LEN, announced_len},
+        names,
+    },
     limits,
 };
 use lab::Lab;
@@ -58,24 +64,24 @@ fn compile(name: &str, folder: &Folder) -> Option<PathBuf> {
 /// A C agent. Dropping it ends it.
 struct CAgent {
     process: Child,
-    output: PathBuf,
+    /// Of its output, and perhaps of its program.
+    folder: Folder,
 }
 
 impl CAgent {
-    fn start(program: &Path, manager: &Manager, node: &str, folder: &Folder) -> Self {
-        let output = folder.path(&format!("{node}.stdout"));
+    fn start(program: &Path, manager: &Manager, node: &str, folder: Folder) -> Self {
         let process = Command::new(program)
             .arg(format!("tcp:host=127.0.0.1,port={}", manager.port()))
             .arg(node)
             .stdin(Stdio::null())
-            .stdout(File::create(&output).unwrap())
+            .stdout(File::create(folder.path("stdout")).unwrap())
             .spawn()
             .unwrap();
-        Self { process, output }
+        Self { process, folder }
     }
 
     fn output(&self) -> String {
-        fs::read_to_string(&self.output).unwrap()
+        fs::read_to_string(self.folder.path("stdout")).unwrap()
     }
 
     /// Waits until it has printed this line.
@@ -118,13 +124,13 @@ impl Drop for CAgent {
 }
 
 /// A real manager whose node `rpi4` has a C agent, which has registered.
-fn manager_with_c_agent() -> Option<(Manager, CAgent, Folder)> {
+fn manager_with_c_agent() -> Option<(Manager, CAgent)> {
     let folder = Folder::new();
     let program = compile("agent", &folder)?;
     let manager = Manager::start();
-    let agent = CAgent::start(&program, &manager, "rpi4", &folder);
+    let agent = CAgent::start(&program, &manager, "rpi4", folder);
     agent.wait_line("ready");
-    Some((manager, agent, folder))
+    Some((manager, agent))
 }
 
 fn job_call(job: &ObjectPath) -> Message {
@@ -136,7 +142,7 @@ type Removed = (u32, ObjectPath, String, String, String);
 
 #[test]
 fn the_manager_answers_what_a_c_agent_may_ask() {
-    let Some((mut manager, agent, _folder)) = manager_with_c_agent() else {
+    let Some((mut manager, agent)) = manager_with_c_agent() else {
         return;
     };
     assert_eq!(manager.status("rpi4"), "online");
@@ -163,7 +169,7 @@ fn the_manager_answers_what_a_c_agent_may_ask() {
 
 #[test]
 fn a_name_that_is_taken_or_unknown_is_refused_in_the_words_of_the_c_manager() {
-    let Some((mut manager, agent, folder)) = manager_with_c_agent() else {
+    let Some((mut manager, agent)) = manager_with_c_agent() else {
         return;
     };
     for (name, error, text) in [
@@ -178,8 +184,7 @@ fn a_name_that_is_taken_or_unknown_is_refused_in_the_words_of_the_c_manager() {
             "Unexpected node name",
         ),
     ] {
-        let other = Folder::new();
-        let mut refused = CAgent::start(&folder.path("agent"), &manager, name, &other);
+        let mut refused = CAgent::start(&agent.folder.path("agent"), &manager, name, Folder::new());
         assert_eq!(refused.wait_end().code(), Some(1));
         refused.wait_line(&format!("called Register: {error}: {text}"));
     }
@@ -189,7 +194,7 @@ fn a_name_that_is_taken_or_unknown_is_refused_in_the_words_of_the_c_manager() {
 
 #[test]
 fn jobs_of_a_c_agent_run_from_their_request_to_their_end() {
-    let Some((manager, agent, _folder)) = manager_with_c_agent() else {
+    let Some((manager, agent)) = manager_with_c_agent() else {
         return;
     };
     let mut client = manager.watcher();
@@ -224,7 +229,7 @@ fn jobs_of_a_c_agent_run_from_their_request_to_their_end() {
 
 #[test]
 fn questions_about_units_are_answered_by_a_c_agent() {
-    let Some((mut manager, _agent, _folder)) = manager_with_c_agent() else {
+    let Some((mut manager, _agent)) = manager_with_c_agent() else {
         return;
     };
     let units = manager
@@ -249,7 +254,7 @@ fn questions_about_units_are_answered_by_a_c_agent() {
 
 #[test]
 fn a_c_agent_that_only_answers_pings_stays_online_and_its_job_ends_with_it() {
-    let Some((mut manager, mut agent, _folder)) = manager_with_c_agent() else {
+    let Some((mut manager, mut agent)) = manager_with_c_agent() else {
         return;
     };
     let mut client = manager.watcher();
@@ -280,12 +285,83 @@ fn a_c_agent_that_only_answers_pings_stays_online_and_its_job_ends_with_it() {
 
 #[test]
 fn a_c_agent_notices_the_end_of_the_manager() {
-    let Some((mut manager, mut agent, _folder)) = manager_with_c_agent() else {
+    let Some((mut manager, mut agent)) = manager_with_c_agent() else {
         return;
     };
     assert!(manager.end().success());
     assert!(agent.wait_end().success());
     agent.wait_line("disconnected");
+}
+
+/// The pieces of a captured conversation, each of one side.
+fn captured(text: &str) -> Vec<Vec<u8>> {
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if line == "<" || line == ">" {
+            pieces.push(Vec::new());
+            continue;
+        }
+        let bytes = line
+            .split(' ')
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap());
+        pieces.last_mut().unwrap().extend(bytes);
+    }
+    pieces
+}
+
+/// Reads as many bytes as the C manager has sent, and returns them.
+fn read_like(stream: &mut TcpStream, captured: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; captured.len()];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn the_captured_bytes_of_a_c_agent_get_the_answers_of_the_c_manager() {
+    let handshake = captured(include_str!("data/handshake-c-agent.hex"));
+    let job = captured(include_str!("data/job-c-agent.hex"));
+    let ([hello, welcome, register, registered], [start, accepted, done]) =
+        (&handshake[..], &job[..])
+    else {
+        panic!("the captures have other pieces");
+    };
+    let nodes = &["bar-2"];
+    let mut manager = Manager::with(&Settings {
+        nodes,
+        ..Settings::default()
+    });
+    let mut client = manager.watcher();
+    let mut agent = manager.connect();
+    agent.set_read_timeout(Some(SOON)).unwrap();
+    agent.write_all(hello).unwrap();
+    let answer = read_like(&mut agent, welcome);
+    assert!(answer.starts_with(b"DATA\r\nOK ") && answer.ends_with(b"\r\n"));
+    agent.write_all(register).unwrap();
+    assert_eq!(read_like(&mut agent, registered), *registered);
+
+    // The captured answer is that to the manager's message number 4.
+    for _ in 2..4 {
+        client.send(node_call("bar-2", "Reload", Body::default()));
+        let mut start = [0; FIXED_HEADER_LEN];
+        agent.read_exact(&mut start).unwrap();
+        let length = announced_len(&start, limits::MAX_MESSAGE).unwrap().unwrap();
+        agent
+            .read_exact(&mut vec![0; length - start.len()])
+            .unwrap();
+    }
+    let arguments = Body::of(&("target.service", "replace"));
+    let call = client.send(node_call("bar-2", "StartUnit", arguments));
+    let bytes = read_like(&mut agent, start);
+    let message = |bytes: &[u8]| Message::decode(bytes, BodyCheck::Full).unwrap();
+    assert_eq!(message(&bytes), message(start));
+    agent.write_all(accepted).unwrap();
+    assert_eq!(client.signal("JobNew").body.reader().u32(), Ok(1));
+    client.answer(call).unwrap();
+    agent.write_all(done).unwrap();
+    let (id, _, node, unit, result): Removed = client.signal("JobRemoved").body.parse().unwrap();
+    let removed = (id, node.as_str(), unit.as_str(), result.as_str());
+    assert_eq!(removed, (1, "bar-2", "target.service", "done"));
+    assert_eq!(manager.status("bar-2"), "online");
 }
 
 /// busctl on a connection like that of an agent.

@@ -72,6 +72,7 @@ impl ConfigSource {
 
 fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
     let config = source.load()?;
+    let running = config.clone();
     let manager = config.manager().to_string();
     let endpoints = address::parse(&manager)?;
     info!("Starting {PROGRAM} {}", env!("CARGO_PKG_VERSION"));
@@ -90,7 +91,13 @@ fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
     };
     let executor = Rc::new(LocalExecutor::new());
     let keep_alive = config.tcp_keep_alive;
-    let mut daemon = Daemon::new(&executor, settings, source, endpoints, keep_alive)?;
+    let mut daemon = Daemon::new(
+        &executor,
+        settings,
+        (source, running),
+        endpoints,
+        keep_alive,
+    )?;
     reactor::block_on(&executor, daemon.run());
     Ok(())
 }
@@ -118,6 +125,8 @@ struct Daemon {
     endpoints: Vec<Endpoint>,
     keep_alive: KeepAlive,
     source: ConfigSource,
+    /// The configuration of the start.
+    running: AgentConfig,
     /// Whether the service manager knows that the start is complete.
     is_ready: bool,
     has_ended: bool,
@@ -127,7 +136,7 @@ impl Daemon {
     fn new(
         executor: &Rc<LocalExecutor<'static>>,
         settings: Settings,
-        source: ConfigSource,
+        (source, running): (ConfigSource, AgentConfig),
         endpoints: Vec<Endpoint>,
         keep_alive: KeepAlive,
     ) -> std::io::Result<Self> {
@@ -154,6 +163,7 @@ impl Daemon {
             endpoints,
             keep_alive,
             source,
+            running,
             is_ready: false,
             has_ended: false,
         })
@@ -252,8 +262,14 @@ impl Daemon {
             Notify.reloading();
         }
         match self.source.load() {
-            Ok(_) => info!("The settings of the log were read again"),
-            Err(reason) => error!("The settings of the log stay as they are: {reason}"),
+            Ok(config) => {
+                let log = self.running.log;
+                if (AgentConfig { log, ..config }) != self.running {
+                    warn!("Only the log settings were reloaded; the others need a restart");
+                }
+                info!("Reloaded the configuration");
+            }
+            Err(reason) => error!("Configuration not reloaded: {reason}"),
         }
         if self.is_ready {
             Notify.ready();
