@@ -70,6 +70,33 @@ pub enum Level {
     Error,
 }
 
+impl Level {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Debug, Self::Info, Self::Warn, Self::Error];
+
+    /// Reads a level as it is written in configuration files, in any case; `WARNING` is `WARN`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("WARNING") {
+            return Some(Self::Warn);
+        }
+        Self::ALL
+            .into_iter()
+            .find(|level| level.name().eq_ignore_ascii_case(text))
+    }
+
+    /// The level as it is written in configuration files, in the log and on D-Bus.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+        }
+    }
+}
+
 impl From<Level> for log::Level {
     fn from(level: Level) -> Self {
         match level {
@@ -84,6 +111,17 @@ impl From<Level> for log::Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_are_read_as_they_are_written() {
+        for level in Level::ALL {
+            assert_eq!(Level::parse(level.name()), Some(level));
+            assert_eq!(Level::parse(&level.name().to_lowercase()), Some(level));
+        }
+        assert_eq!(Level::parse("warning"), Some(Level::Warn));
+        assert_eq!(Level::parse("trace"), None);
+        assert_eq!(Level::parse(""), None);
+    }
 
     #[test]
     fn delays_double_up_to_the_longest() {

@@ -61,13 +61,18 @@ fn every_rule_holds_in_random_runs() {
         sum.calls_answered += stats.calls_answered;
         sum.timeouts += stats.timeouts;
         sum.told += stats.told;
+        sum.metrics += stats.metrics;
         if sum.events >= events {
             break;
         }
     }
     let _ = writeln!(std::io::stderr(), "{sum:?}");
     assert!(
-        sum.jobs_ended > 300 && sum.jobs_lost > 0 && sum.calls_answered > 2_000 && sum.told > 2_000,
+        sum.jobs_ended > 300
+            && sum.jobs_lost > 0
+            && sum.calls_answered > 2_000
+            && sum.told > 2_000
+            && sum.metrics > 50,
         "{sum:?}"
     );
 }

@@ -249,7 +249,7 @@ fn questions_about_units_are_answered_by_a_c_agent() {
     // What the C agent does not offer.
     let call = node_call("rpi4", "Reload", Body::default());
     let refusal = manager.client.call(call).unwrap_err();
-    assert_eq!(refusal.name, error_name::UNKNOWN_METHOD);
+    assert_eq!(refusal.name, error_name::NOT_SUPPORTED);
 }
 
 #[test]

@@ -248,6 +248,7 @@ impl Daemon {
             Action::Status(status) => Notify.status(&status),
             Action::Watchdog => Notify.watchdog(),
             Action::ReloadLogSettings => self.reload_log_settings(),
+            Action::SetLogLevel(level) => logging::set_level(level),
             Action::Exit => {
                 Notify.stopping();
                 self.has_ended = true;

@@ -38,6 +38,8 @@ pub mod name {
     pub const NO_REPLY: &str = "org.freedesktop.DBus.Error.NoReply";
     /// The other side does not offer what was asked.
     pub const NOT_SUPPORTED: &str = "org.freedesktop.DBus.Error.NotSupported";
+    /// The state asked for is there already.
+    pub const INCONSISTENT_MESSAGE: &str = "org.freedesktop.DBus.Error.InconsistentMessage";
     /// The caller may not do this.
     pub const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
     /// systemd knows no job of this number.

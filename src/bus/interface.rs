@@ -167,8 +167,8 @@ const DOCTYPE: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object 
 /// The answer to `Introspect`: the interfaces of an object, its standard interfaces, and the last
 /// elements of the paths right below it.
 #[must_use]
-pub fn introspect(own: Option<&Interface>, children: &[String]) -> String {
-    describe(STANDARD.into_iter().chain(own), children)
+pub fn introspect(own: &[&Interface], children: &[String]) -> String {
+    describe(STANDARD.iter().chain(own).copied(), children)
 }
 
 /// As [`introspect`], of an object that has these interfaces and no others.

@@ -13,10 +13,14 @@ pub const NODE_PARENT_PATH: &str = "/org/containers/hirte/node";
 pub const JOB_PARENT_PATH: &str = "/org/containers/hirte/job";
 /// Parent of the monitor objects.
 pub const MONITOR_PARENT_PATH: &str = "/org/containers/hirte/monitor";
+/// The object that emits metrics, while they are enabled.
+pub const METRICS_PATH: &str = "/org/containers/hirte/metrics";
 /// The manager's object on a connection to an agent.
 pub const INTERNAL_MANAGER_PATH: &str = "/org/containers/hirte/internal";
 /// The agent's object on a connection to the manager.
 pub const INTERNAL_AGENT_PATH: &str = "/org/containers/hirte/internal/agent";
+/// The object by which an agent signals metrics.
+pub const INTERNAL_AGENT_METRICS_PATH: &str = "/org/containers/hirte/internal/agent/metrics";
 
 /// Public interface of the manager.
 pub const MANAGER_INTERFACE: &str = "org.containers.hirte.Manager";
@@ -26,10 +30,16 @@ pub const NODE_INTERFACE: &str = "org.containers.hirte.Node";
 pub const JOB_INTERFACE: &str = "org.containers.hirte.Job";
 /// Public interface of a monitor.
 pub const MONITOR_INTERFACE: &str = "org.containers.hirte.Monitor";
+/// Public interface of the metrics.
+pub const METRICS_INTERFACE: &str = "org.containers.hirte.Metrics";
+/// Public interface of the manager's counters.
+pub const COUNTERS_INTERFACE: &str = "org.containers.hirte.Counters";
 /// What agents call on the manager.
 pub const INTERNAL_MANAGER_INTERFACE: &str = "org.containers.hirte.internal.Manager";
 /// What the manager calls on agents, and what agents signal.
 pub const INTERNAL_AGENT_INTERFACE: &str = "org.containers.hirte.internal.Agent";
+/// The metrics that agents signal.
+pub const INTERNAL_AGENT_METRICS_INTERFACE: &str = "org.containers.hirte.internal.Agent.Metrics";
 
 /// Name, object and interface of a message bus itself (D-Bus Specification, "Message Bus").
 pub const DBUS_NAME: &str = "org.freedesktop.DBus";

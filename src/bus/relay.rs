@@ -30,10 +30,23 @@ pub enum SystemdCall {
 pub const RELAY_METHODS: &[RelayMethod] = &[
     manager("DisableUnitFiles", "asb", "a(sss)"),
     manager("EnableUnitFiles", "asbb", "ba(sss)"),
+    manager("FreezeUnit", "s", ""),
+    manager("GetDefaultTarget", "", "s"),
+    manager("GetUnitFileState", "s", "s"),
     unit_properties("GetUnitProperties", "ss", "a{sv}", "GetAll"),
     unit_properties("GetUnitProperty", "sss", "v", "Get"),
+    manager("KillUnit", "ssi", ""),
+    manager("ListUnitFiles", "", "a(ss)"),
     manager("ListUnits", "", "a(ssssssouso)"),
     manager("Reload", "", ""),
+    manager("ResetFailed", "", ""),
+    manager("ResetFailedUnit", "s", ""),
+    manager("SetDefaultTarget", "sb", "a(sss)"),
+    // As SetProperties on the unit's object, and it refuses a unit that does not exist.
+    manager("SetUnitProperties", "sba(sv)", ""),
+    // The answer is systemd's job: for managers that want no job of their own.
+    manager("StartTransientUnit", "ssa(sv)a(sa(sv))", "o"),
+    manager("ThawUnit", "s", ""),
 ];
 
 /// The relayed method called `name`.

@@ -17,7 +17,7 @@ use crate::{
         CONFIG_TIME_MAX, CONFIG_TIME_MIN, HOST_NAME_BYTES, NODE_NAME_BYTES, TCP_KEEPALIVE_COUNT,
         TCP_KEEPALIVE_SECONDS,
     },
-    logging::{self, LogTarget},
+    logging::LogTarget,
 };
 
 /// A value that was understood.
@@ -61,7 +61,7 @@ pub fn boolean(text: &str) -> Outcome<bool> {
 
 /// The name of a level, in any case.
 pub fn log_level(text: &str) -> Outcome<Level> {
-    plain(logging::parse_level(text), || {
+    plain(Level::parse(text), || {
         "one of DEBUG, INFO, WARN, ERROR".to_owned()
     })
 }

@@ -80,28 +80,6 @@ impl Default for LogSettings {
     }
 }
 
-/// Reads a level as it is written in configuration files, in any case; `WARNING` is `WARN`.
-#[must_use]
-pub fn parse_level(text: &str) -> Option<Level> {
-    if text.eq_ignore_ascii_case("WARNING") {
-        return Some(Level::Warn);
-    }
-    [Level::Debug, Level::Info, Level::Warn, Level::Error]
-        .into_iter()
-        .find(|&level| level_name(level).eq_ignore_ascii_case(text))
-}
-
-/// The level as it is written in configuration files and in the log.
-#[must_use]
-pub const fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Debug => "DEBUG",
-        Level::Info => "INFO",
-        Level::Warn => "WARN",
-        Level::Error => "ERROR",
-    }
-}
-
 /// The level of syslog(3), by which the journal sorts and colours.
 const fn priority(level: Level) -> u8 {
     match level {
@@ -129,6 +107,19 @@ pub fn init(identifier: &str, settings: LogSettings) {
     logger.change(settings);
     // Fails where a logger is set, which is ours unless a test has its own.
     let _ = log::set_logger(logger);
+}
+
+/// Sets the least level that is logged; nothing happens before [`init`].
+pub fn set_level(level: Level) {
+    if let (Some(logger), Some(settings)) = (LOGGER.get(), settings()) {
+        logger.change(LogSettings { level, ..settings });
+    }
+}
+
+/// How this process logs; `None` before [`init`].
+#[must_use]
+pub fn settings() -> Option<LogSettings> {
+    LOGGER.get().map(|logger| logger.state().settings)
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -248,14 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_and_targets_are_read_as_they_are_written() {
-        for level in [Level::Debug, Level::Info, Level::Warn, Level::Error] {
-            assert_eq!(parse_level(level_name(level)), Some(level));
-            assert_eq!(parse_level(&level_name(level).to_lowercase()), Some(level));
-        }
-        assert_eq!(parse_level("warning"), Some(Level::Warn));
-        assert_eq!(parse_level("trace"), None);
-        assert_eq!(parse_level(""), None);
+    fn targets_are_read_as_they_are_written() {
         for target in [
             LogTarget::Journald,
             LogTarget::Stderr,
@@ -311,6 +295,8 @@ mod tests {
     /// Also run in a process of its own by the test below; no other test touches the process's logger.
     #[test]
     fn the_log_can_be_changed_while_it_runs() {
+        set_level(Level::Debug);
+        assert_eq!(settings(), None);
         log::error!("before the log is set up");
         let set = |level, target, quiet| {
             let settings = LogSettings {
@@ -329,6 +315,15 @@ mod tests {
         set(Level::Debug, LogTarget::StderrFull, false);
         assert_eq!(log::max_level(), LevelFilter::Debug);
         log::debug!("with its place");
+
+        set_level(Level::Error);
+        assert_eq!(log::max_level(), LevelFilter::Error);
+        let expected = LogSettings {
+            level: Level::Error,
+            target: LogTarget::StderrFull,
+            quiet: false,
+        };
+        assert_eq!(settings(), Some(expected));
 
         set(Level::Warn, LogTarget::StderrFull, true);
         assert_eq!(log::max_level(), LevelFilter::Off);

@@ -9,7 +9,7 @@ use std::{
 use env_logger::{Builder, Logger, Target};
 use log::{LevelFilter, Log, Record};
 
-use super::{from_log, level_name, priority};
+use super::{from_log, priority};
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ fn write_lines(
         if style.is_journal {
             write!(out, "<{}>", priority(level))?;
         }
-        let (time, name) = (Timestamp(time), level_name(level));
+        let (time, name) = (Timestamp(time), level.name());
         match style.format {
             Format::Fallback if style.is_journal => writeln!(out, "{indent}{line}")?,
             Format::Plain | Format::Fallback => writeln!(out, "{time} {name}\t: {indent}{line}")?,

@@ -205,6 +205,12 @@ impl ApiBus {
         self.flush()
     }
 
+    /// Bytes that wait to be sent.
+    pub(super) fn queued(&self) -> u64 {
+        let queued = self.link.as_ref().map_or(0, Link::queued);
+        u64::try_from(queued).unwrap_or(u64::MAX)
+    }
+
     /// Writes what was sent, and tells when more, or again less, waits than should.
     pub(super) fn flush(&mut self) -> Option<Event> {
         let link = self.link.as_ref()?;

@@ -3,7 +3,7 @@
 mod interfaces;
 
 use crate::{
-    bus::{Body, CallError, Kind, Message, error_name, interface::describe, message::Flags, names},
+    bus::{Body, CallError, Flags, Kind, Message, error_name, interface::describe, names},
     manager::state::event::{FromPeer, Reason, ToPeer, UnitChange},
 };
 
@@ -30,6 +30,14 @@ pub fn decode(message: Message) -> FromPeer {
 }
 
 fn decode_signal(message: &Message) -> Option<FromPeer> {
+    if message.is(names::INTERNAL_AGENT_METRICS_INTERFACE, "AgentJobMetrics") {
+        let (unit, method, took_us) = message.body.parse().ok()?;
+        return Some(FromPeer::JobTime {
+            unit,
+            method,
+            took_us,
+        });
+    }
     if message.interface != names::INTERNAL_AGENT_INTERFACE {
         return None;
     }
@@ -124,22 +132,16 @@ fn decode_call(message: &Message) -> FromPeer {
 /// The message that carries `content` to an agent, as our message number `serial`.
 #[must_use]
 pub fn encode(serial: u32, content: ToPeer) -> Message {
+    let call = |method: &str, arguments| {
+        let (path, interface) = (names::INTERNAL_AGENT_PATH, names::INTERNAL_AGENT_INTERFACE);
+        Message::call(path, interface, method, arguments).to(names::AGENT_BUS_NAME)
+    };
     let message = match content {
-        ToPeer::Call { method, arguments } => Message::call(
-            names::INTERNAL_AGENT_PATH,
-            names::INTERNAL_AGENT_INTERFACE,
-            &method,
-            arguments,
-        )
-        .to(names::AGENT_BUS_NAME),
-        ToPeer::CallWithoutReply { method, arguments } => Message::call(
-            names::INTERNAL_AGENT_PATH,
-            names::INTERNAL_AGENT_INTERFACE,
-            &method,
-            arguments,
-        )
-        .with_flags(Flags::NO_REPLY_EXPECTED)
-        .to(names::AGENT_BUS_NAME),
+        ToPeer::Call { method, arguments } => call(&method, arguments),
+        ToPeer::CallWithoutReply { method, arguments } => Message {
+            flags: Flags::NO_REPLY_EXPECTED,
+            ..call(&method, arguments)
+        },
         ToPeer::Ping => Message::call(
             names::INTERNAL_AGENT_PATH,
             names::PEER_INTERFACE,
@@ -219,6 +221,35 @@ mod tests {
         assert_eq!(signal("JobDone", Body::of(&("done",))), FromPeer::Other);
         assert_eq!(signal("Heartbeat", Body::default()), FromPeer::Heartbeat);
         assert_eq!(signal("Unknown", Body::default()), FromPeer::Other);
+    }
+
+    #[test]
+    fn a_command_asks_for_no_answer() {
+        let content = |is_command| {
+            let (method, arguments) = ("EnableMetrics".to_owned(), Body::default());
+            if is_command {
+                ToPeer::CallWithoutReply { method, arguments }
+            } else {
+                ToPeer::Call { method, arguments }
+            }
+        };
+        assert!(!encode(1, content(true)).flags.expects_reply());
+        assert!(encode(1, content(false)).flags.expects_reply());
+    }
+
+    #[test]
+    fn job_times_are_understood_on_their_own_interface_only() {
+        let signal = |interface| {
+            let body = Body::of(&("a.service", "StartUnit", 7_u64));
+            decode(Message::signal("/a", interface, "AgentJobMetrics", body))
+        };
+        let time = FromPeer::JobTime {
+            unit: "a.service".to_owned(),
+            method: "StartUnit".to_owned(),
+            took_us: 7,
+        };
+        assert_eq!(signal(names::INTERNAL_AGENT_METRICS_INTERFACE), time);
+        assert_eq!(signal(names::INTERNAL_AGENT_INTERFACE), FromPeer::Other);
     }
 
     #[test]

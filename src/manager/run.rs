@@ -16,17 +16,17 @@ use super::{
     peers,
     state::{
         Settings, State,
-        event::{Action, Event, PeerId, ToPeer},
+        event::{Action, Event, PeerId, QueueHighWater, ToPeer},
     },
 };
 use crate::{
     bus::{Body, message::BodyCheck},
     daemon::{self, Alarm, Notify, Recorder, Signal, clock, signals},
-    limits,
+    limits, logging,
     reactor::{self, Async},
     wire::{
         inbox::Inbox,
-        link::{Link, LinkSettings, Received, Role, Stream},
+        link::{Closed, Link, LinkSettings, Received, Role, Stream},
         tcp::{self, KeepAlive, Listener},
     },
 };
@@ -90,6 +90,9 @@ struct Loop {
     /// For `systemctl status`, at the end of the turn: a fleet that registers changes it often.
     status: Option<String>,
     recorder: Recorder,
+    /// The most that waited so far, and what of that the state knows.
+    queues: QueueHighWater,
+    told_queues: QueueHighWater,
     reload: Box<dyn FnMut()>,
     exit: Option<ExitCode>,
 }
@@ -124,6 +127,8 @@ impl Loop {
             notify: Notify,
             status: None,
             recorder,
+            queues: QueueHighWater::default(),
+            told_queues: QueueHighWater::default(),
             reload: edges.reload,
             exit: None,
             executor,
@@ -133,6 +138,7 @@ impl Loop {
     async fn run(&mut self) -> ExitCode {
         let last_job_id = self.job_ids.read();
         self.handle(Event::Started { last_job_id });
+        self.tell_log_settings();
         loop {
             self.finish_turn();
             if let Some(exit) = self.exit {
@@ -140,6 +146,8 @@ impl Loop {
                 return exit;
             }
             let first = self.inbox.next().await;
+            let waiting = u64::try_from(self.inbox.len() + 1).unwrap_or(u64::MAX);
+            self.queues.events = self.queues.events.max(waiting);
             self.take(first);
             for _ in 1..limits::EVENTS_PER_TURN {
                 match self.inbox.try_next() {
@@ -160,9 +168,12 @@ impl Loop {
         while let Some(event) = self.bus.flush() {
             self.handle(event);
         }
+        self.queues.bus_bytes = self.queues.bus_bytes.max(self.bus.queued());
         for peer in std::mem::take(&mut self.to_flush) {
             if let Some(link) = self.peers.get(&peer) {
                 link.flush();
+                let queued = u64::try_from(link.queued()).unwrap_or(u64::MAX);
+                self.queues.agent_bytes = self.queues.agent_bytes.max(queued);
             }
         }
         self.alarm.set(self.state.next_deadline());
@@ -181,17 +192,38 @@ impl Loop {
                 reason: error.to_string(),
             }),
             Incoming::Peer(peer, received) => self.peer_received(peer, received),
-            Incoming::Alarm => Some(Event::Deadline),
+            Incoming::Alarm => {
+                self.tell_queues();
+                Some(Event::Deadline)
+            }
             Incoming::Signal(Signal::Stop) => Some(Event::Stop),
             Incoming::Signal(Signal::Reload) => {
                 self.notify.reloading();
                 (self.reload)();
+                self.tell_log_settings();
                 self.notify.ready();
                 None
             }
         };
         if let Some(event) = event {
             self.handle(event);
+        }
+    }
+
+    /// With the alarm, because each longest queue so far is soon followed by a longer one.
+    fn tell_queues(&mut self) {
+        if self.queues != self.told_queues {
+            self.told_queues = self.queues;
+            self.handle(Event::QueueHighWater(self.queues));
+        }
+    }
+
+    fn tell_log_settings(&mut self) {
+        if let Some(settings) = logging::settings() {
+            self.handle(Event::LogSettings {
+                level: settings.level,
+                target: settings.target.name().to_owned(),
+            });
         }
     }
 
@@ -254,6 +286,7 @@ impl Loop {
             Action::Ready => self.notify.ready(),
             Action::Status(status) => self.status = Some(status),
             Action::Watchdog => self.notify.watchdog(),
+            Action::SetLogLevel(level) => logging::set_level(level),
             Action::Log(level, text) => log::log!(level.into(), "{text}"),
             Action::Exit { status } => self.exit = Some(ExitCode::from(status)),
         }
@@ -306,12 +339,23 @@ impl Loop {
             }),
             Received::Closed(reason) => {
                 self.peers.remove(&peer);
-                Some(Event::PeerLost {
-                    peer,
-                    reason: reason.to_string(),
-                })
+                Some(peer_lost(peer, &reason))
             }
         }
+    }
+}
+
+/// A connection ended by itself, or because the peer broke a rule.
+fn peer_lost(peer: PeerId, reason: &Closed) -> Event {
+    let is_fault = match reason {
+        Closed::ByPeer | Closed::Io(_) => false,
+        Closed::Handshake(_) | Closed::BadMessage(_) | Closed::QueueFull { .. } => true,
+    };
+    let reason = reason.to_string();
+    if is_fault {
+        Event::PeerDropped { peer, reason }
+    } else {
+        Event::PeerLost { peer, reason }
     }
 }
 

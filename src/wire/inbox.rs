@@ -86,6 +86,18 @@ impl<E> Inbox<E> {
         }
     }
 
+    /// How many events wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.entries.borrow().len()
+    }
+
+    /// Whether no event waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The next event. Never waits twice in a row without one; taking an event frees its place in
     /// its link's window.
     pub async fn next(&self) -> E {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hirte::{
     agent::state::Event as AgentEvent,
-    bus::{Body, CallError, JobKind, error_name},
+    bus::{Body, CallError, JobKind, Value, error_name},
     manager::state::event::{Call, Event, Method, MonitorMethod, Object},
 };
 
@@ -117,7 +117,7 @@ impl World {
             method: method.to_owned(),
             arguments,
         };
-        let (object, method) = match self.prng.below(30) {
+        let (object, method) = match self.prng.below(35) {
             0..=9 => return self.client_wants_job(&node, *self.prng.clone().pick(&JobKind::ALL)),
             10..=12 => {
                 let back = self.prng.below(8);
@@ -140,12 +140,30 @@ impl World {
             }
             19 => (Object::Manager, Method::ListNodes),
             20 => (Object::Jobs, Method::Introspect),
+            23 => {
+                let unit = *self.prng.pick(&UNITS);
+                let properties = vec![("CPUWeight", Value::U64(7))];
+                let others = vec![("b.service", properties.clone())];
+                let method = Method::StartTransientUnit {
+                    unit: unit.to_owned(),
+                    mode: "fail".to_owned(),
+                    arguments: Body::of(&(unit, "fail", properties, others)),
+                };
+                (on_node, method)
+            }
+            24 => {
+                let enabled = !self.prng.percent(20);
+                (Object::Manager, Method::SetMetrics { enabled })
+            }
+            25 => (Object::Manager, Method::ListUnitFiles { detailed: true }),
+            26 => (on_node, Method::SetLogLevel("debug".to_owned())),
+            27 => (Object::Manager, Method::GetAllProperties(String::new())),
             21 => (on_node, Method::GetAllProperties(String::new())),
             22 => {
                 let error = CallError::new(error_name::UNKNOWN_METHOD, "Unknown method");
                 (on_node, Method::Refused(error))
             }
-            23..=28 => return self.client_monitors(&node),
+            28..=33 => return self.client_monitors(&node),
             _ => (Object::Manager, Method::Ping("hello".to_owned())),
         };
         self.client_asks(object, method);

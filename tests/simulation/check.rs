@@ -33,6 +33,11 @@ pub struct Checker {
     /// Nodes that are online as the signals tell, and as the properties tell.
     online: BTreeSet<String>,
     online_by_property: BTreeSet<String>,
+    /// The manager's property `Status`, once it was announced.
+    fleet: String,
+    /// Whether metrics are enabled.
+    measures: bool,
+    pub metrics: u64,
     lookups: usize,
     pub views: Views,
     /// Jobs that were announced and ended, over all runs: to see that something was tested.
@@ -116,6 +121,7 @@ impl Checker {
             views: self.views.gone(),
             calls_answered: self.calls_answered,
             timeouts: self.timeouts,
+            metrics: self.metrics,
             ..Self::default()
         };
     }
@@ -144,6 +150,14 @@ impl Checker {
         next_deadline: Option<Instant>,
     ) -> Verdict {
         let speaker = self.note_event(now, event);
+        if let Event::Call {
+            method: Method::SetMetrics { enabled: true },
+            ..
+        } = event
+        {
+            // Whether they are disabled again depends on the answer, which need not be asked for.
+            self.measures = true;
+        }
         for action in actions {
             self.action(now, event, action, speaker.as_deref())?;
         }
@@ -290,6 +304,7 @@ impl Checker {
             | Action::Ready
             | Action::Status(_)
             | Action::Watchdog
+            | Action::SetLogLevel(_)
             | Action::Exit { .. } => Ok(()),
         }
     }
@@ -400,9 +415,42 @@ impl Checker {
                     }
                     Ok(())
                 }
+                Object::Manager => {
+                    for (property, value) in changed {
+                        if let ("Status", Value::Str(fleet)) = (property.as_str(), value) {
+                            ensure!(*fleet != self.fleet, "the fleet is {fleet} once more");
+                            self.fleet.clone_from(fleet);
+                        }
+                    }
+                    Ok(())
+                }
                 other => Err(format!("properties of {other:?} changed")),
             },
+            Signal::AgentJobMetrics {
+                node, unit, method, ..
+            } => {
+                let is_meant = |job: &&Job| (&job.node, &job.unit) == (node, unit);
+                let job = self.jobs.values().find(is_meant);
+                ensure!(job.is_some(), "{method} of {unit} is timed and has no job");
+                self.measured(event, speaker, node)
+            }
+            Signal::StartUnitJobMetrics { node, id, .. } => {
+                ensure!(
+                    !self.jobs.contains_key(id),
+                    "job {id} is measured before JobRemoved"
+                );
+                // A start whose times can not be had is told of when the requests for them end.
+                let node_speaks = matches!(event, Event::PeerMessage { .. });
+                let speaker = speaker.filter(|_| node_speaks).unwrap_or(node);
+                self.measured(event, Some(speaker), node)
+            }
         }
+    }
+
+    fn measured(&mut self, event: &Event, speaker: Option<&str>, node: &str) -> Verdict {
+        ensure!(self.measures, "metrics of {node} while they are disabled");
+        self.metrics += 1;
+        own(event, speaker, node)
     }
 
     fn sent(
@@ -440,7 +488,7 @@ impl Checker {
             arguments.bytes.len() <= limits::MAX_REQUEST_BODY,
             "a request too large"
         );
-        if JobKind::of_method(method).is_some() {
+        if method == "StartTransientUnitJob" || JobKind::of_method(method).is_some() {
             return self.job_asked(event, node, arguments);
         }
         Ok(())
@@ -448,7 +496,7 @@ impl Checker {
 
     /// Ids are never used again, not even after a crash.
     fn job_asked(&mut self, event: &Event, node: String, arguments: &Body) -> Verdict {
-        let (unit, _, id): (String, String, u32) = arguments.parse().unwrap();
+        let (unit, id) = unit_and_id(arguments);
         let Event::Call {
             call,
             object,
@@ -458,7 +506,10 @@ impl Checker {
             return Err(format!("job {id} is asked for by {event:?}"));
         };
         ensure!(
-            matches!(method, Method::QueueJob { .. }),
+            matches!(
+                method,
+                Method::QueueJob { .. } | Method::StartTransientUnit { .. }
+            ),
             "job {id} is asked for by {method:?}"
         );
         ensure!(
@@ -557,6 +608,16 @@ impl Checker {
             connected == self.online_by_property,
             "Status tells something else"
         );
+        let fleet = match connected.len() {
+            0 => "down",
+            some if some < self.nodes.len() => "degraded",
+            _ => "up",
+        };
+        ensure!(
+            self.fleet == fleet || (self.fleet.is_empty() && fleet == "down"),
+            "the fleet is {fleet}, and its status {}",
+            self.fleet
+        );
         for (id, job) in &self.jobs {
             let may_be = !job.is_owed() || connected.contains(&job.node);
             ensure!(may_be, "job {id} outlives the loss of {}", job.node);
@@ -573,6 +634,18 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+/// Unit and number of a job that an agent is asked for.
+fn unit_and_id(arguments: &Body) -> (String, u32) {
+    let mut reader = arguments.reader();
+    let unit = reader.str().unwrap().to_owned();
+    reader.str().unwrap();
+    if arguments.signature == "ssa(sv)a(sa(sv))u" {
+        reader.skip(b"a(sv)").unwrap();
+        reader.skip(b"a(sa(sv))").unwrap();
+    }
+    (unit, reader.u32().unwrap())
 }
 
 fn key(call: &Call) -> CallKey {

@@ -10,7 +10,7 @@ use hirte::{
     core::{Instant, Level, Now},
     manager::state::{
         Settings, State,
-        event::{Action, Event, FromPeer, PeerId, Signal, ToPeer},
+        event::{Action, Credentials, Event, FromPeer, PeerId, Reason, Signal, ToPeer, UnitChange},
     },
 };
 
@@ -39,12 +39,20 @@ pub enum Mutant {
     AnswerTwice,
     /// Ids start at 1 with each run.
     ForgetIds,
+    /// A change of a unit is not told.
+    QuietChange,
+    /// What a monitor tells it tells twice.
+    ToldTwice,
+    /// Nobody hears what is gone.
+    QuietRemoval,
+    /// Whoever calls is taken for the owner of a monitor.
+    AnybodyIsOwner,
     /// Something other than the events decides.
     Chance,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::DropNodeLost,
         Self::ForeignJobs,
         Self::NoDeadline,
@@ -56,6 +64,10 @@ impl Mutant {
         Self::QuietLoss,
         Self::AnswerTwice,
         Self::ForgetIds,
+        Self::QuietChange,
+        Self::ToldTwice,
+        Self::QuietRemoval,
+        Self::AnybodyIsOwner,
         Self::Chance,
     ];
 }
@@ -124,6 +136,22 @@ impl Subject {
                 let peer = self.peers_of_jobs.get(&id).copied().unwrap_or(peer);
                 Event::PeerMessage { peer, message }
             }
+            (
+                Mutant::AnybodyIsOwner,
+                Event::ClientKnown {
+                    client,
+                    credentials,
+                },
+            ) => {
+                let root = |credentials| Credentials {
+                    uid: 0,
+                    ..credentials
+                };
+                Event::ClientKnown {
+                    client,
+                    credentials: credentials.map(root),
+                }
+            }
             (Mutant::ForgetIds, Event::Started { .. }) => Event::Started { last_job_id: 0 },
             (_, event) => event,
         }
@@ -132,6 +160,26 @@ impl Subject {
 
 fn is_removed(action: &Action) -> bool {
     matches!(action, Action::Emit(Signal::JobRemoved { .. }))
+}
+
+fn is_change(action: &Action) -> bool {
+    let Action::Emit(Signal::Unit { change, .. }) = action else {
+        return false;
+    };
+    matches!(
+        change,
+        UnitChange::State {
+            reason: Reason::Real,
+            ..
+        }
+    )
+}
+
+fn is_unit_removed(action: &Action) -> bool {
+    let Action::Emit(Signal::Unit { change, .. }) = action else {
+        return false;
+    };
+    matches!(change, UnitChange::Removed { .. })
 }
 
 fn change_actions(mutant: Mutant, actions: &mut Vec<Action>) {
@@ -186,6 +234,14 @@ fn change_actions(mutant: Mutant, actions: &mut Vec<Action>) {
             let number = CHANCE.fetch_add(1, Ordering::Relaxed);
             actions.push(Action::Log(Level::Debug, number.to_string()));
         }
-        Mutant::ForeignJobs | Mutant::BusyLoop | Mutant::ForgetIds => {}
+        Mutant::QuietChange => actions.retain(|action| !is_change(action)),
+        Mutant::QuietRemoval => actions.retain(|action| !is_unit_removed(action)),
+        Mutant::ToldTwice => {
+            if let Some(at) = position(is_change, actions) {
+                actions.push(actions[at].clone());
+            }
+        }
+        Mutant::AnybodyIsOwner
+        | Mutant::ForeignJobs | Mutant::BusyLoop | Mutant::ForgetIds => {}
     }
 }

@@ -249,7 +249,8 @@ impl World {
             | agent::Action::Ready
             | agent::Action::Status(_)
             | agent::Action::Watchdog
-            | agent::Action::ReloadLogSettings => {}
+            | agent::Action::ReloadLogSettings
+            | agent::Action::SetLogLevel(_) => {}
         }
     }
 

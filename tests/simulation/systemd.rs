@@ -97,6 +97,12 @@ impl Systemd {
             return self.queue(&unit, kind, &mode, prng, effects);
         }
         match member.as_ref() {
+            "StartTransientUnit" => {
+                let mut reader = body.reader();
+                let (unit, mode) = (reader.str().unwrap(), reader.str().unwrap());
+                self.queue(unit, "start", mode, prng, effects)
+            }
+            "ListUnitFiles" => Ok(Body::of(&(vec![("/etc/a.service", "enabled")],))),
             "Subscribe" | "AddMatch" => Ok(Body::default()),
             "Reload" => {
                 self.reload(effects);
@@ -115,9 +121,10 @@ impl Systemd {
                 self.cancel(number, effects)
             }
             "GetAll" => self.unit_of(path).map(properties),
-            "Get" => self
-                .unit_of(path)
-                .map(|unit| Body::of(&(Value::Str(unit.active.to_owned()),))),
+            "Get" => {
+                let (_, property): (String, String) = body.parse().unwrap();
+                self.unit_of(path).map(|unit| property_of(unit, &property))
+            }
             "EnableUnitFiles" => Ok(Body::of(&(true, Vec::<(String, String, String)>::new()))),
             "DisableUnitFiles" => Ok(Body::of(&(Vec::<(String, String, String)>::new(),))),
             other => panic!("The agent called {other} of systemd"),
@@ -342,6 +349,14 @@ fn announced(member: &str, name: &str) -> Message {
 fn manager_signal(member: &str, body: Body) -> Message {
     let (path, interface) = (names::SYSTEMD_PATH, names::SYSTEMD_MANAGER_INTERFACE);
     Message::signal(path, interface, member, body)
+}
+
+fn property_of(unit: &Unit, property: &str) -> Body {
+    Body::of(&(match property {
+        "ActiveEnterTimestampMonotonic" => Value::U64(unit.activated.0),
+        "InactiveExitTimestampMonotonic" => Value::U64(unit.changed.0),
+        _ => Value::Str(unit.active.to_owned()),
+    },))
 }
 
 fn properties(unit: &Unit) -> Body {

@@ -87,6 +87,7 @@ pub struct Stats {
     pub timeouts: u64,
     /// What monitors told.
     pub told: u64,
+    pub metrics: u64,
     /// The results that clients heard of.
     pub results: Vec<String>,
     /// The results that the nodes' systemds gave.
@@ -181,6 +182,7 @@ impl World {
             calls_answered: self.checker.calls_answered,
             timeouts: self.checker.timeouts,
             told: self.checker.views.told,
+            metrics: self.checker.metrics,
             results: self.checker.results,
             truth: self
                 .nodes

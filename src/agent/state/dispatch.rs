@@ -1,7 +1,9 @@
 //! What the manager calls: `org.containers.hirte.internal.Agent`, and
 //! `org.freedesktop.DBus.Peer`, by which it asks whether we live.
 
-use super::{IncomingCall, State, Turn, manager::Caller, requests::Purpose};
+use super::{
+    Action, IncomingCall, State, Turn, jobs::JobRequest, manager::Caller, requests::Purpose,
+};
 use crate::{
     bus::{
         Body, CallError, JobKind, error_name,
@@ -70,7 +72,28 @@ impl State {
             expect_signature(&call, "ssu")?;
             let (unit, mode, id): (String, String, u32) =
                 call.body.parse().map_err(|reason| unreadable(&reason))?;
-            self.start_job(turn, caller, kind, unit, &mode, id)
+            let arguments = Body::of(&(unit.as_str(), mode.as_str()));
+            let request = JobRequest {
+                caller,
+                id,
+                kind,
+                method: kind.method(),
+                unit,
+                asked: turn.at(),
+            };
+            self.start_job(turn, request, &mode, arguments)
+        } else if call.member == "StartTransientUnitJob" {
+            expect_signature(&call, "ssa(sv)a(sa(sv))u")?;
+            let transient = Transient::read(call.body).map_err(|reason| unreadable(&reason))?;
+            let request = JobRequest {
+                caller,
+                id: transient.id,
+                kind: JobKind::Start,
+                method: "StartTransientUnit",
+                unit: transient.unit,
+                asked: turn.at(),
+            };
+            self.start_job(turn, request, &transient.mode, transient.arguments)
         } else if call.member == "JobCancel" {
             expect_signature(&call, "u")?;
             let (id,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
@@ -83,12 +106,36 @@ impl State {
             expect_signature(&call, "s")?;
             let (unit,): (String,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
             self.unsubscribe(turn, caller, &unit)
+        } else if let Some(wanted) = measures_wanted(&call.member) {
+            expect_signature(&call, "")?;
+            self.measure_jobs(wanted)?;
+            self.reply(turn, caller, Ok(Body::default()));
+            Ok(())
+        } else if call.member == "SetLogLevel" {
+            expect_signature(&call, "s")?;
+            self.set_log_level(turn, caller, &call.body)
         } else if let Some(method) = relay_method(&call.member) {
             expect_signature(&call, method.arguments)?;
             self.relay(turn, caller, method, call.body)
         } else {
             Err(unknown_method(&call))
         }
+    }
+
+    /// Applies from here on, so that the caller finds the next line logged or not.
+    fn set_log_level(
+        &mut self,
+        turn: &mut Turn<'_>,
+        caller: Caller,
+        body: &Body,
+    ) -> Result<(), CallError> {
+        let level = body.first_str().and_then(Level::parse);
+        let level = level.ok_or_else(|| {
+            CallError::new(error_name::INVALID_ARGS, "Invalid input for log level")
+        })?;
+        turn.act(Action::SetLogLevel(level));
+        self.reply(turn, caller, Ok(Body::default()));
+        Ok(())
     }
 
     /// Passes a call on to systemd, whose answer is passed back as it is.
@@ -111,6 +158,44 @@ impl State {
                 self.call_systemd_properties(turn, &unit, member, arguments, purpose)
             }
         }
+    }
+}
+
+/// The arguments of `StartTransientUnitJob`: those of systemd's `StartTransientUnit`, and the
+/// manager's number of the job.
+struct Transient {
+    unit: String,
+    mode: String,
+    id: u32,
+    /// What systemd gets.
+    arguments: Body,
+}
+
+impl Transient {
+    fn read(mut body: Body) -> Result<Self, Malformed> {
+        let mut reader = body.reader();
+        let (unit, mode) = (reader.str()?.to_owned(), reader.str()?.to_owned());
+        reader.skip(b"a(sv)")?;
+        reader.skip(b"a(sa(sv))")?;
+        let end = reader.offset();
+        let id = reader.u32()?;
+        body.bytes.truncate(end);
+        body.signature = "ssa(sv)a(sa(sv))".into();
+        Ok(Self {
+            unit,
+            mode,
+            id,
+            arguments: body,
+        })
+    }
+}
+
+/// What a method that switches the metrics asks for.
+fn measures_wanted(member: &str) -> Option<bool> {
+    match member {
+        "EnableMetrics" => Some(true),
+        "DisableMetrics" => Some(false),
+        _ => None,
     }
 }
 

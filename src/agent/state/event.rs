@@ -163,6 +163,8 @@ pub enum Action {
     Watchdog,
     /// Read the settings of the log again.
     ReloadLogSettings,
+    /// Log from this level on, until the settings of the log are read again.
+    SetLogLevel(Level),
     /// End the daemon, with success.
     Exit,
 }

@@ -114,8 +114,7 @@ impl State {
         };
         let line = format!(
             "{} unit {} ended while systemd could not be watched; inferred result: {result} ({evidence})",
-            request.kind.method(),
-            request.unit
+            request.method, request.unit
         );
         turn.log(Level::Warn, line);
         self.job_removed(turn, number, result);

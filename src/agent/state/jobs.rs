@@ -11,7 +11,7 @@ use super::{
     requests::Purpose,
 };
 use crate::{
-    bus::{Body, CallError, JobKind, ObjectPath, error_name},
+    bus::{Body, CallError, JobKind, ObjectPath, error_name, names},
     core::{Instant, Level},
     limits,
 };
@@ -26,6 +26,8 @@ pub(super) struct JobRequest {
     /// The manager's number of the job.
     pub(super) id: u32,
     pub(super) kind: JobKind,
+    /// The method of systemd's manager.
+    pub(super) method: &'static str,
     /// The unit, as the manager named it.
     pub(super) unit: String,
     /// When systemd was asked.
@@ -116,19 +118,21 @@ pub(in super::super) fn job_number(path: &str) -> Option<u32> {
 }
 
 impl State {
-    /// Asks systemd for a job.
+    /// Asks systemd for a job, with these arguments.
     pub(super) fn start_job(
         &mut self,
         turn: &mut Turn<'_>,
-        caller: Caller,
-        kind: JobKind,
-        unit: String,
+        request: JobRequest,
         mode: &str,
-        id: u32,
+        arguments: Body,
     ) -> Result<(), CallError> {
+        let JobRequest {
+            id, method, unit, ..
+        } = &request;
+        let (id, method) = (*id, *method);
         turn.log(
             Level::Info,
-            format!("Request to {} unit: {unit} - Action: {mode}", kind.method()),
+            format!("Request to {method} unit: {unit} - Action: {mode}"),
         );
         if self.jobs.ids.contains_key(&id) {
             let message = format!("Job {id} exists already");
@@ -138,15 +142,7 @@ impl State {
             let message = format!("{} jobs are in flight", limits::MAX_JOBS_PER_NODE);
             return Err(CallError::new(error_name::LIMITS_EXCEEDED, message));
         }
-        let body = Body::of(&(unit.as_str(), mode));
-        let request = JobRequest {
-            caller,
-            id,
-            kind,
-            unit,
-            asked: turn.at(),
-        };
-        self.call_systemd_manager(turn, kind.method(), body, Purpose::Job(request))?;
+        self.call_systemd_manager(turn, method, arguments, Purpose::Job(request))?;
         self.jobs.ids.insert(id, None);
         Ok(())
     }
@@ -159,9 +155,8 @@ impl State {
         result: Result<Body, CallError>,
     ) {
         let JobRequest {
-            caller, id, kind, ..
+            caller, id, method, ..
         } = request;
-        let method = kind.method();
         let number = result.and_then(|body| accepted_number(&body));
         if !self.manager.is_waiting(caller) {
             let outcome = match number {
@@ -212,11 +207,11 @@ impl State {
         request: JobRequest,
         result: Result<Body, CallError>,
     ) {
-        let JobRequest { kind, unit, .. } = request;
+        let JobRequest { method, unit, .. } = request;
         let Ok(number) = result.and_then(|body| accepted_number(&body)) else {
             return;
         };
-        let what = format!("{} unit {unit} was accepted too late", kind.method());
+        let what = format!("{method} unit {unit} was accepted too late");
         if self.jobs.in_flight.contains_key(&number) {
             let line = format!("{what}; the job goes on for another request");
             turn.log(Level::Warn, line);
@@ -275,12 +270,40 @@ impl State {
         };
         for request in job.requests {
             let id = request.id;
+            if self.measures_jobs && !job.ended_unseen {
+                self.signal_job_time(turn, &request);
+            }
             turn.log(
                 Level::Info,
                 format!("Sending JobDone {id}, result: {result}"),
             );
             self.signal(turn, "JobDone", Body::of(&(id, result)));
         }
+    }
+}
+
+impl State {
+    /// Tells the manager how long systemd took for a job that has just ended.
+    fn signal_job_time(&mut self, turn: &mut Turn<'_>, request: &JobRequest) {
+        let took = turn.at().since(request.asked).as_micros();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        let body = Body::of(&(request.unit.as_str(), request.method, took));
+        let metrics = (
+            names::INTERNAL_AGENT_METRICS_PATH,
+            names::INTERNAL_AGENT_METRICS_INTERFACE,
+        );
+        self.signal_of(turn, metrics, "AgentJobMetrics", body);
+    }
+
+    /// The manager wants, or no longer wants, to know how long systemd's jobs take.
+    pub(super) fn measure_jobs(&mut self, wanted: bool) -> Result<(), CallError> {
+        if self.measures_jobs == wanted {
+            let word = if wanted { "enabled" } else { "disabled" };
+            let message = format!("Metrics already {word}");
+            return Err(CallError::new(error_name::INVALID_ARGS, message));
+        }
+        self.measures_jobs = wanted;
+        Ok(())
     }
 }
 

@@ -250,6 +250,7 @@ impl State {
         self.manager.ping = None;
         self.jobs.forget_requests();
         self.watch.forget_subscriptions();
+        self.measures_jobs = false;
         for timer in [
             Timer::Heartbeat,
             Timer::Ping,
@@ -286,10 +287,22 @@ impl State {
 
     /// Signals the manager, if a connection stands.
     pub(super) fn signal(&mut self, turn: &mut Turn<'_>, member: &'static str, body: Body) {
+        let agent = (names::INTERNAL_AGENT_PATH, names::INTERNAL_AGENT_INTERFACE);
+        self.signal_of(turn, agent, member, body);
+    }
+
+    /// Signals as another object and interface than the agent's own.
+    pub(super) fn signal_of(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (path, interface): (&'static str, &'static str),
+        member: &'static str,
+        body: Body,
+    ) {
         if self.manager.stands() {
             let content = Content::Signal {
-                path: names::INTERNAL_AGENT_PATH.into(),
-                interface: names::INTERNAL_AGENT_INTERFACE.into(),
+                path: path.into(),
+                interface: interface.into(),
                 member: member.into(),
                 body,
             };

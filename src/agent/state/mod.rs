@@ -85,6 +85,8 @@ pub struct State {
     jobs: jobs::Jobs,
     units: units::Units,
     watch: watch::Watch,
+    /// Whether the manager wants to know how long systemd's jobs take.
+    measures_jobs: bool,
 }
 
 /// One call of [`State::handle`]: when it is, and what is to be done.
@@ -120,6 +122,7 @@ impl State {
             jobs: jobs::Jobs::default(),
             units: units::Units::default(),
             watch: watch::Watch::default(),
+            measures_jobs: false,
             settings,
         }
     }

@@ -266,7 +266,7 @@ impl State {
             Purpose::RefreshUnits => self.units_refreshed(turn, Err(overdue())),
             Purpose::LearnStates => self.states_listed(turn, Err(overdue())),
             Purpose::Job(job) => {
-                let (method, why) = (job.kind.method(), overdue().message);
+                let (method, why) = (job.method, overdue().message);
                 let line = format!("{method} unit {}: {why}", job.unit);
                 turn.log(Level::Warn, line);
                 self.jobs.forget_request(job.id, job.caller, &self.manager);

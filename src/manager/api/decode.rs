@@ -46,8 +46,9 @@ pub fn decode(message: Message) -> Incoming {
 
 /// The method that a call names, if the object has it and the arguments have its types.
 fn method(object: &Object, message: Message) -> Result<Method, CallError> {
-    let own = object.interface().and_then(interfaces::public);
-    let mut offered = own.into_iter().chain(interface::STANDARD);
+    let own = object.interfaces().iter();
+    let own = own.filter_map(|name| interfaces::public(name));
+    let mut offered = own.chain(interface::STANDARD);
     let found = if message.interface.is_empty() {
         // Without an interface any that has the method may be meant ("Message Types"); ours is.
         offered.find_map(|interface| Some((interface, interface.method(&message.member)?)))
@@ -97,6 +98,13 @@ fn arguments(
         (names::MANAGER_INTERFACE, "Ping") => Method::Ping(body.parse::<(_,)>()?.0),
         (names::MANAGER_INTERFACE, "ListUnits") => Method::ListUnits { detailed: false },
         (names::MANAGER_INTERFACE, "ListUnitsDetailed") => Method::ListUnits { detailed: true },
+        (names::MANAGER_INTERFACE, "ListUnitFiles") => Method::ListUnitFiles { detailed: false },
+        (names::MANAGER_INTERFACE, "ListUnitFilesDetailed") => {
+            Method::ListUnitFiles { detailed: true }
+        }
+        (names::MANAGER_INTERFACE, "SetLogLevel") => Method::SetLogLevel(body.parse::<(_,)>()?.0),
+        (names::MANAGER_INTERFACE, "EnableMetrics") => Method::SetMetrics { enabled: true },
+        (names::MANAGER_INTERFACE, "DisableMetrics") => Method::SetMetrics { enabled: false },
         (names::MANAGER_INTERFACE, "ListNodes") => Method::ListNodes,
         (names::MANAGER_INTERFACE, "GetNode") => Method::GetNode(body.parse::<(_,)>()?.0),
         (names::JOB_INTERFACE, "Cancel") => Method::CancelJob,
@@ -115,6 +123,18 @@ fn node_method(member: String, body: Body) -> Result<Method, crate::bus::marshal
     if let Some(kind) = JobKind::of_method(&member) {
         let (unit, mode) = body.parse()?;
         return Ok(Method::QueueJob { kind, unit, mode });
+    }
+    if member == "StartTransientUnit" {
+        let mut reader = body.reader();
+        let (unit, mode) = (reader.str()?.to_owned(), reader.str()?.to_owned());
+        return Ok(Method::StartTransientUnit {
+            unit,
+            mode,
+            arguments: body,
+        });
+    }
+    if member == "SetLogLevel" {
+        return Ok(Method::SetLogLevel(body.parse::<(_,)>()?.0));
     }
     debug_assert!(
         relay::relay_method(&member).is_some(),
@@ -177,6 +197,7 @@ fn wrong_arguments(interface: &Interface, message: &Message, expected: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::Value;
 
     fn decoded(path: &str, interface: &str, member: &str, body: Body) -> (Object, Method) {
         let mut message = Message::call(path, interface, member, body);
@@ -195,6 +216,10 @@ mod tests {
     }
 
     const NODE: &str = "/org/containers/hirte/node/rpi4";
+
+    fn properties() -> Vec<(&'static str, Value)> {
+        vec![("CPUWeight", Value::U64(7))]
+    }
 
     #[test]
     fn every_described_method_is_understood() {
@@ -216,6 +241,13 @@ mod tests {
                     "us" => Body::of(&(1_u32, "a")),
                     "asb" => Body::of(&(vec!["a"], true)),
                     "asbb" => Body::of(&(vec!["a"], true, false)),
+                    "sb" => Body::of(&("a", true)),
+                    "ssi" => Body::of(&("a", "all", 15)),
+                    "sba(sv)" => Body::of(&("a", true, properties())),
+                    "ssa(sv)a(sa(sv))" => {
+                        let others = vec![("b", properties())];
+                        Body::of(&("a", "fail", properties(), others))
+                    }
                     other => panic!("no body of {other}"),
                 };
                 for interface in [interface.name, ""] {
@@ -279,6 +311,7 @@ mod tests {
                 Object::Unknown("/org/containers/hirte/node/a/b".into()),
             ),
             ("/org/containers/hirte/job/7", Object::Job(7)),
+            ("/org/containers/hirte/metrics", Object::Metrics),
             (
                 "/org/containers/hirte/job/07",
                 Object::Unknown("/org/containers/hirte/job/07".into()),

@@ -21,8 +21,9 @@ pub fn reply_error(call: &Call, error: &CallError) -> Message {
 /// The answer to `Introspect`.
 #[must_use]
 pub fn introspection(call: &Call, object: &Object, children: &[String]) -> Message {
-    let own = object.interface().and_then(interfaces::public);
-    reply(call, Body::of(&(introspect(own, children),)))
+    let own = object.interfaces().iter();
+    let own: Vec<_> = own.filter_map(|name| interfaces::public(name)).collect();
+    reply(call, Body::of(&(introspect(&own, children),)))
 }
 
 /// A signal.
@@ -58,8 +59,33 @@ pub fn signal(signal: &Signal) -> Message {
             monitor: id,
             reason,
         } => monitor::peer_removed(*id, reason),
+        Signal::StartUnitJobMetrics {
+            node,
+            id,
+            unit,
+            job_us,
+            unit_us,
+        } => {
+            // The path is a string here, as clients of the C manager expect it.
+            let job = names::job_path(*id);
+            let arguments = (node.as_str(), job, unit.as_str(), *job_us, *unit_us);
+            metrics("StartUnitJobMetrics", Body::of(&arguments))
+        }
+        Signal::AgentJobMetrics {
+            node,
+            unit,
+            method,
+            took_us,
+        } => {
+            let arguments = (node.as_str(), unit.as_str(), method.as_str(), *took_us);
+            metrics("AgentJobMetrics", Body::of(&arguments))
+        }
         Signal::PropertiesChanged { object, changed } => properties_changed(object, changed),
     }
+}
+
+fn metrics(member: &str, body: Body) -> Message {
+    Message::signal(names::METRICS_PATH, names::METRICS_INTERFACE, member, body)
 }
 
 fn properties_changed(object: &Object, changed: &[(String, Value)]) -> Message {
@@ -90,20 +116,35 @@ mod tests {
             Signal::JobRemoved {
                 id: 1,
                 node: node.clone(),
-                unit,
+                unit: unit.clone(),
                 result: "done".into(),
             },
             Signal::NodeConnectionStateChanged {
-                node,
+                node: node.clone(),
                 state: "online".into(),
             },
+            Signal::StartUnitJobMetrics {
+                node: node.clone(),
+                id: 1,
+                unit: unit.clone(),
+                job_us: 2,
+                unit_us: 3,
+            },
+            Signal::AgentJobMetrics {
+                node,
+                unit,
+                method: "StartUnit".into(),
+                took_us: 4,
+            },
         ];
-        assert_eq!(signals.len(), interfaces::MANAGER.signals.len());
+        let described = || [&interfaces::MANAGER, &interfaces::METRICS].into_iter();
+        let all = described().map(|interface| interface.signals.len());
+        assert_eq!(signals.len(), all.sum::<usize>());
         for one in &signals {
             let message = signal(one);
-            let described = interfaces::MANAGER
-                .signals
-                .iter()
+            let described = described()
+                .filter(|interface| interface.name == message.interface)
+                .flat_map(|interface| interface.signals)
                 .find(|found| found.name == message.member);
             let expected: String = described
                 .unwrap()

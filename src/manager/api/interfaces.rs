@@ -3,6 +3,14 @@
 //! The names and types that clients of hirte rely on stay as they are for ever; further
 //! members are added, never changed.
 
+mod counters;
+mod metrics;
+mod node;
+
+pub use counters::COUNTERS;
+pub use metrics::METRICS;
+pub use node::NODE;
+
 use super::monitor::{self, MONITOR};
 use crate::bus::{
     interface::{Argument, Changes, Interface, Method, Property, Signal},
@@ -10,7 +18,7 @@ use crate::bus::{
 };
 
 /// All public interfaces.
-pub const PUBLIC: [&Interface; 4] = [&MANAGER, &NODE, &JOB, &MONITOR];
+pub const PUBLIC: [&Interface; 6] = [&MANAGER, &NODE, &JOB, &MONITOR, &METRICS, &COUNTERS];
 
 /// The public interface called `name`.
 #[must_use]
@@ -51,6 +59,25 @@ pub const MANAGER: Interface = Interface {
                   error name, error message.",
         },
         Method {
+            name: "ListUnitFiles",
+            arguments: &[],
+            results: &[Argument("unit_files", "a(sss)")],
+            doc: "The installed unit files of all nodes that are online, in the order of the \
+                  configuration: node, path, state (enabled, disabled, static, masked ...). \
+                  Otherwise as ListUnits; ListUnitFilesDetailed names a node that fails to \
+                  answer. Since 0.6.",
+        },
+        Method {
+            name: "ListUnitFilesDetailed",
+            arguments: &[],
+            results: &[
+                Argument("unit_files", "a(sss)"),
+                Argument("failures", "a(sss)"),
+            ],
+            doc: "As ListUnitFiles, and for each node that was online and failed to answer: \
+                  node, error name, error message. Since 0.6.",
+        },
+        Method {
             name: "ListNodes",
             arguments: &[],
             results: &[Argument("nodes", "a(sos)")],
@@ -65,6 +92,33 @@ pub const MANAGER: Interface = Interface {
                   the configuration has no such node.",
         },
         monitor::CREATE_MONITOR,
+        Method {
+            name: "SetLogLevel",
+            arguments: &[Argument("level", "s")],
+            results: &[],
+            doc: "What the manager logs from here on, until its configuration is read again: \
+                  DEBUG, INFO, WARN or ERROR and what is worse, in any case. Errors: \
+                  org.freedesktop.DBus.Error.InvalidArgs for any other word. Since 0.6.",
+        },
+        Method {
+            name: "EnableMetrics",
+            arguments: &[],
+            results: &[],
+            doc: "Lets the manager and all agents measure: the object \
+                  /org/containers/hirte/metrics exists from here on and emits the signals of \
+                  org.containers.hirte.Metrics. It holds until DisableMetrics or the manager's \
+                  end, also for nodes that connect later. Errors: \
+                  org.freedesktop.DBus.Error.InconsistentMessage when they are enabled already. \
+                  Since 0.6.",
+        },
+        Method {
+            name: "DisableMetrics",
+            arguments: &[],
+            results: &[],
+            doc: "Ends what EnableMetrics began. Errors: \
+                  org.freedesktop.DBus.Error.InconsistentMessage when they are disabled already. \
+                  Since 0.6.",
+        },
     ],
     signals: &[
         Signal {
@@ -93,123 +147,31 @@ pub const MANAGER: Interface = Interface {
             doc: "The agent of a node registered (online) or was lost (offline).",
         },
     ],
-    properties: &[Property {
-        name: "Nodes",
-        signature: "as",
-        changes: Changes::Emitted,
-        doc: "Names of all nodes, in the order of the configuration.",
-    }],
-};
-
-/// A method that queues a job.
-const fn job_method(name: &'static str, doc: &'static str) -> Method {
-    Method {
-        name,
-        arguments: &[Argument("name", "s"), Argument("mode", "s")],
-        results: &[Argument("job", "o")],
-        doc,
-    }
-}
-
-/// `org.containers.hirte.Node`
-pub const NODE: Interface = Interface {
-    name: names::NODE_INTERFACE,
-    doc: "One node, at /org/containers/hirte/node/NAME. Every method fails with \
-          org.containers.hirte.Offline while the node is not connected or when it is lost before \
-          it answers, with org.freedesktop.DBus.Error.Timeout when it does not answer within 20 \
-          s, and otherwise with the error of the node's systemd.",
-    methods: &[
-        job_method(
-            "StartUnit",
-            "Starts a unit. The mode is systemd's job mode (replace, fail, isolate, \
-             ignore-dependencies, ignore-requirements). Answers when systemd accepted the job; \
-             JobRemoved tells how it ended.",
-        ),
-        job_method("StopUnit", "Stops a unit; otherwise as StartUnit."),
-        job_method("ReloadUnit", "Reloads a unit; otherwise as StartUnit."),
-        job_method("RestartUnit", "Restarts a unit; otherwise as StartUnit."),
-        Method {
-            name: "GetUnitProperties",
-            arguments: &[Argument("name", "s"), Argument("interface", "s")],
-            results: &[Argument("props", "a{sv}")],
-            doc: "All properties of a unit on one of systemd's interfaces, or on all of them \
-                  when the interface is empty. systemd loads a unit that is not loaded.",
-        },
-        Method {
-            name: "GetUnitProperty",
-            arguments: &[
-                Argument("name", "s"),
-                Argument("interface", "s"),
-                Argument("property", "s"),
-            ],
-            results: &[Argument("value", "v")],
-            doc: "One property of a unit.",
-        },
-        Method {
-            name: "EnableUnitFiles",
-            arguments: &[
-                Argument("files", "as"),
-                Argument("runtime", "b"),
-                Argument("force", "b"),
-            ],
-            results: &[
-                Argument("carries_install_info", "b"),
-                Argument("changes", "a(sss)"),
-            ],
-            doc: "Enables unit files as systemd's method of this name: whether they had \
-                  installation information, and the changes (symlink or unlink, file, \
-                  destination). Call Reload afterwards.",
-        },
-        Method {
-            name: "DisableUnitFiles",
-            arguments: &[Argument("files", "as"), Argument("runtime", "b")],
-            results: &[Argument("changes", "a(sss)")],
-            doc: "Disables unit files as systemd's method of this name. Call Reload afterwards.",
-        },
-        Method {
-            name: "ListUnits",
-            arguments: &[],
-            results: &[Argument("units", "a(ssssssouso)")],
-            doc: "The loaded units of this node, as systemd lists them.",
-        },
-        Method {
-            name: "Reload",
-            arguments: &[],
-            results: &[],
-            doc: "Reloads the unit files of this node (systemctl daemon-reload).",
-        },
-    ],
-    signals: &[],
     properties: &[
         Property {
-            name: "Name",
-            signature: "s",
-            changes: Changes::Constant,
-            doc: "Name of the node in the configuration.",
+            name: "Nodes",
+            signature: "as",
+            changes: Changes::Emitted,
+            doc: "Names of all nodes, in the order of the configuration.",
         },
         Property {
             name: "Status",
             signature: "s",
             changes: Changes::Emitted,
-            doc: "online or offline.",
+            doc: "up while all nodes are online, degraded while some are, down while none is. \
+                  Since 0.6.",
         },
         Property {
-            name: "PeerIp",
+            name: "LogLevel",
             signature: "s",
             changes: Changes::Emitted,
-            doc: "IP address from which the agent is connected; empty while offline.",
+            doc: "The least level that the manager logs: DEBUG, INFO, WARN or ERROR. Since 0.6.",
         },
         Property {
-            name: "LastSeenTimestamp",
-            signature: "t",
-            changes: Changes::Silent,
-            doc: "When the last message of the node came, seconds since 1970; 0 for never.",
-        },
-        Property {
-            name: "LastSeenTimestampMonotonic",
-            signature: "t",
-            changes: Changes::Silent,
-            doc: "The same on the manager's CLOCK_MONOTONIC, microseconds.",
+            name: "LogTarget",
+            signature: "s",
+            changes: Changes::Emitted,
+            doc: "Where the manager logs to: journald, stderr or stderr-full. Since 0.6.",
         },
     ],
 };

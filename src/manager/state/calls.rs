@@ -3,11 +3,13 @@
 use super::{
     State,
     event::{Action, Call, Method, Object, PeerId},
+    jobs::Wanted,
+    listing::List,
     requests::{Purpose, reply, reply_error},
 };
 use crate::{
     bus::{Body, CallError, ObjectPath, error_name, names},
-    core::Now,
+    core::{Level, Now},
 };
 
 impl State {
@@ -34,14 +36,32 @@ impl State {
         }
         match method {
             Method::Ping(text) => reply(call, Body::of(&(text,)), actions),
-            Method::ListUnits { detailed } => self.list_units(now, call, detailed, actions),
+            Method::ListUnits { detailed } => {
+                self.list(now, call, (List::Units, detailed), actions);
+            }
+            Method::ListUnitFiles { detailed } => {
+                self.list(now, call, (List::UnitFiles, detailed), actions);
+            }
             Method::ListNodes => reply(call, self.list_nodes(), actions),
             Method::GetNode(name) => self.get_node(call, &name, actions),
             Method::QueueJob { kind, unit, mode } => {
                 if let Some((call, node)) = self.online(call, object, actions) {
-                    self.queue_job(now, call, node, (kind, unit, mode), actions);
+                    let wanted = Wanted::of_unit(kind, unit, mode);
+                    self.queue_job(now, call, node, wanted, actions);
                 }
             }
+            Method::StartTransientUnit {
+                unit,
+                mode,
+                arguments,
+            } => {
+                if let Some((call, node)) = self.online(call, object, actions) {
+                    let wanted = Wanted::of_transient_unit(unit, mode, arguments);
+                    self.queue_job(now, call, node, wanted, actions);
+                }
+            }
+            Method::SetLogLevel(level) => self.set_log_level(now, call, object, &level, actions),
+            Method::SetMetrics { enabled } => self.set_metrics(call, enabled, actions),
             Method::Relay { method, arguments } => {
                 if let Some((call, (_, peer))) = self.online(call, object, actions) {
                     self.request(
@@ -92,6 +112,32 @@ impl State {
             }
             Method::PeerPing => reply(call, Body::default(), actions),
             Method::Refused(error) => reply_error(call, error, actions),
+        }
+    }
+
+    /// Of a node: its agent gets the level in the only form that C agents survive.
+    fn set_log_level(
+        &mut self,
+        now: Now,
+        call: Call,
+        object: &Object,
+        level: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(level) = Level::parse(level) else {
+            let error = CallError::new(error_name::INVALID_ARGS, "Invalid input for log level");
+            reply_error(call, error, actions);
+            return;
+        };
+        if *object == Object::Manager {
+            let request = format!("SetLogLevel {}", level.name());
+            self.clients.log(&call.client, request, actions);
+            actions.push(Action::SetLogLevel(level));
+            self.log_set(level, self.log_target.clone(), actions);
+            reply(call, Body::default(), actions);
+        } else if let Some((call, (_, peer))) = self.online(call, object, actions) {
+            let request = ("SetLogLevel", Body::of(&(level.name(),)));
+            self.request(now, peer, request, Purpose::Relay(call), actions);
         }
     }
 

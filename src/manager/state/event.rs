@@ -1,12 +1,18 @@
 //! What can happen to a manager, and what it can do: the whole contract between the pure state
 //! and the edges. Both are written to a recorded run as they are.
 
+mod monitor;
+mod peer;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bus::{Body, CallError, JobKind, Value},
     core::Level,
 };
+
+pub use monitor::{MonitorMethod, Reason, UnitChange};
+pub use peer::{FromPeer, ToPeer};
 
 /// Number of a connection from an agent, given by the edge and never used again.
 pub type PeerId = u64;
@@ -41,6 +47,8 @@ pub enum Object {
     Monitors,
     /// The monitor with this number.
     Monitor(u32),
+    /// The object that emits metrics.
+    Metrics,
     /// Any other path.
     Unknown(String),
 }
@@ -55,6 +63,11 @@ pub enum Method {
         /// Whether failures are reported beside the units.
         detailed: bool,
     },
+    /// `Manager.ListUnitFiles`, or with `detailed` `Manager.ListUnitFilesDetailed`.
+    ListUnitFiles {
+        /// Whether failures are reported beside the unit files.
+        detailed: bool,
+    },
     /// `Manager.ListNodes`
     ListNodes,
     /// `Manager.GetNode`
@@ -67,6 +80,22 @@ pub enum Method {
         unit: String,
         /// systemd's job mode.
         mode: String,
+    },
+    /// `Node.StartTransientUnit`
+    StartTransientUnit {
+        /// The unit.
+        unit: String,
+        /// systemd's job mode.
+        mode: String,
+        /// All arguments, these two included.
+        arguments: Body,
+    },
+    /// `SetLogLevel` of the manager or of a node.
+    SetLogLevel(String),
+    /// `Manager.EnableMetrics` or `Manager.DisableMetrics`.
+    SetMetrics {
+        /// Which of the two.
+        enabled: bool,
     },
     /// A method of a node that its agent answers: one of `bus::relay`.
     Relay {
@@ -99,92 +128,6 @@ pub enum Method {
     Refused(CallError),
 }
 
-/// A method of a monitor with its arguments.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MonitorMethod {
-    /// `Monitor.Subscribe` and `Monitor.SubscribeList`
-    Subscribe {
-        /// The node, or `*` for all.
-        node: String,
-        /// The units; `*` for all.
-        units: Vec<String>,
-    },
-    /// `Monitor.Unsubscribe`, with the number of the subscription.
-    Unsubscribe(u32),
-    /// `Monitor.Close`
-    Close,
-    /// `Monitor.AddPeer`, with a unique name.
-    AddPeer(String),
-    /// `Monitor.RemovePeer`
-    RemovePeer {
-        /// Number of the peer.
-        peer: u32,
-        /// What the peer is told.
-        reason: String,
-    },
-}
-
-/// Why something is told of a unit; the words of the signals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reason {
-    /// It happened on the node.
-    Real,
-    /// It tells what is: after a subscription, or when a node is lost or returns.
-    Virtual,
-}
-
-impl Reason {
-    /// The word for it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Real => "real",
-            Self::Virtual => "virtual",
-        }
-    }
-
-    /// The reason that a word stands for.
-    #[must_use]
-    pub fn of(word: &str) -> Self {
-        if word == Self::Virtual.word() {
-            Self::Virtual
-        } else {
-            Self::Real
-        }
-    }
-}
-
-/// What is told of a unit, by an agent as to a monitor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum UnitChange {
-    /// `UnitNew`: it is loaded.
-    New {
-        /// Why it is told.
-        reason: Reason,
-    },
-    /// `UnitStateChanged`
-    State {
-        /// `ActiveState`
-        active: String,
-        /// `SubState`
-        sub: String,
-        /// Why it is told.
-        reason: Reason,
-    },
-    /// `UnitPropertiesChanged`
-    Properties {
-        /// systemd's interface of the properties.
-        interface: String,
-        /// Those that changed, `a{sv}`.
-        changed: Body,
-    },
-    /// `UnitRemoved`: it is no longer loaded, or its node is lost.
-    Removed {
-        /// Why it is told.
-        reason: Reason,
-    },
-}
-
 /// Who stands behind a bus name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
@@ -194,136 +137,15 @@ pub struct Credentials {
     pub pid: u32,
 }
 
-/// A message of an agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FromPeer {
-    /// `internal.Manager.Register`
-    Register {
-        /// The agent's number of the call.
-        serial: u32,
-        /// The name that the agent claims.
-        name: String,
-    },
-    /// `Peer.Ping`
-    Ping {
-        /// The agent's number of the call.
-        serial: u32,
-    },
-    /// `Peer.GetMachineId`
-    MachineId {
-        /// The agent's number of the call.
-        serial: u32,
-    },
-    /// `org.freedesktop.DBus.Hello`: a client that takes the connection for a message bus.
-    Hello {
-        /// The client's number of the call.
-        serial: u32,
-    },
-    /// `Introspectable.Introspect`
-    Introspect {
-        /// The client's number of the call.
-        serial: u32,
-        /// The object.
-        path: String,
-    },
-    /// A call of anything else.
-    UnknownCall {
-        /// The agent's number of the call.
-        serial: u32,
-        /// What the agent gets for it.
-        error: CallError,
-    },
-    /// The answer to one of our calls.
-    Return {
-        /// Our number of the call.
-        reply_serial: u32,
-        /// The answer.
-        body: Body,
-    },
-    /// The refusal of one of our calls.
-    Error {
-        /// Our number of the call.
-        reply_serial: u32,
-        /// The refusal.
-        error: CallError,
-    },
-    /// `internal.Agent.JobDone`
-    JobDone {
-        /// The job.
-        id: u32,
-        /// systemd's word for how it ended.
-        result: String,
-    },
-    /// `internal.Agent.JobStateChanged`
-    JobStateChanged {
-        /// The job.
-        id: u32,
-        /// systemd's word for its state.
-        state: String,
-    },
-    /// `internal.Agent.UnitNew` and the others of units.
-    Unit {
-        /// The unit.
-        unit: String,
-        /// What is told of it.
-        change: UnitChange,
-    },
-    /// `internal.Agent.Heartbeat`
-    Heartbeat,
-    /// A signal that we do not know, or an answer nobody waits for: it shows that the peer lives.
-    Other,
-}
-
-/// A message to an agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ToPeer {
-    /// A call of `internal.Agent`.
-    Call {
-        /// Its method.
-        method: String,
-        /// Its arguments.
-        arguments: Body,
-    },
-    /// A call of `internal.Agent` that is not answered.
-    CallWithoutReply {
-        /// Its method.
-        method: String,
-        /// Its arguments.
-        arguments: Body,
-    },
-    /// `Peer.Ping`
-    Ping,
-    /// The answer to a call of the agent.
-    Return {
-        /// The agent's number of the call.
-        reply_serial: u32,
-    },
-    /// The answer to `Peer.GetMachineId`.
-    MachineId {
-        /// The agent's number of the call.
-        reply_serial: u32,
-    },
-    /// The answer to `Hello`: a name, as clients of a bus have one.
-    Welcome {
-        /// The client's number of the call.
-        reply_serial: u32,
-    },
-    /// The answer to `Introspect`.
-    Introspection {
-        /// The client's number of the call.
-        reply_serial: u32,
-        /// The object.
-        path: String,
-        /// Last elements of the paths of the objects below it.
-        children: Vec<String>,
-    },
-    /// The refusal of a call of the agent.
-    Error {
-        /// The agent's number of the call.
-        reply_serial: u32,
-        /// The refusal.
-        error: CallError,
-    },
+/// The most that the queues of the edges have held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueHighWater {
+    /// Bytes that one agent had to be sent.
+    pub agent_bytes: u64,
+    /// Bytes that the bus had to be sent.
+    pub bus_bytes: u64,
+    /// Events that waited for the loop.
+    pub events: u64,
 }
 
 /// Everything that can happen to a manager.
@@ -392,6 +214,22 @@ pub enum Event {
         /// For the log.
         reason: String,
     },
+    /// A connection was ended from our side, because the peer broke the protocol or does not read.
+    PeerDropped {
+        /// The connection.
+        peer: PeerId,
+        /// For the log.
+        reason: String,
+    },
+    /// What the log is set to: at the start, and when its settings were read again.
+    LogSettings {
+        /// The least level that is logged.
+        level: Level,
+        /// Where the log goes, in the word of `LogTarget=`.
+        target: String,
+    },
+    /// The queues of the edges have been longer than ever before.
+    QueueHighWater(QueueHighWater),
     /// A connection could not be accepted for lack of descriptors or memory.
     AcceptFailed {
         /// For the log.
@@ -467,6 +305,8 @@ pub enum Action {
     Status(String),
     /// The loop turns: tell systemd's watchdog.
     Watchdog,
+    /// Log from this level on.
+    SetLogLevel(Level),
     /// Write a line to the log.
     Log(Level, String),
     /// End the process.
@@ -519,6 +359,30 @@ pub enum Signal {
         monitor: u32,
         /// Why.
         reason: String,
+    },
+    /// `Metrics.StartUnitJobMetrics`
+    StartUnitJobMetrics {
+        /// Its node.
+        node: String,
+        /// The job.
+        id: u32,
+        /// Its unit.
+        unit: String,
+        /// From the client's call to the agent's report of the end, microseconds.
+        job_us: u64,
+        /// From leaving the inactive state to being active, microseconds; 0 if it did not.
+        unit_us: u64,
+    },
+    /// `Metrics.AgentJobMetrics`
+    AgentJobMetrics {
+        /// The node.
+        node: String,
+        /// Its unit.
+        unit: String,
+        /// The method that asked for the job.
+        method: String,
+        /// How long the node's systemd took, microseconds.
+        took_us: u64,
     },
     /// `Properties.PropertiesChanged`
     PropertiesChanged {

@@ -14,13 +14,13 @@ use super::{
     requests::{Purpose, cut, reply, reply_error},
 };
 use crate::{
-    bus::{Body, CallError, JobKind, ObjectPath, Value, error_name, names},
-    core::{Level, Now},
+    bus::{Body, CallError, JobKind, ObjectPath, Value, error_name, marshal::Writer, names},
+    core::{Instant, Level, Now},
     limits,
 };
 
 /// Result of a job whose node was lost.
-const NODE_LOST: &str = "node-lost";
+pub(super) const NODE_LOST: &str = "node-lost";
 
 /// All jobs that have not ended.
 #[derive(Debug, Default)]
@@ -39,9 +39,72 @@ pub(super) struct Job {
     pub(super) node: usize,
     pub(super) unit: String,
     pub(super) kind: JobKind,
+    /// The method by which it was asked for.
+    pub(super) method: &'static str,
+    /// When it was asked for.
+    pub(super) asked_at: Instant,
+    /// When the agent reported its end.
+    pub(super) ended_at: Option<Instant>,
+    /// Whether the agent has told how long systemd took.
+    pub(super) is_timed: bool,
     /// `waiting` or `running`.
     pub(super) state: &'static str,
     stage: Stage,
+}
+
+/// What a client asks for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    kind: JobKind,
+    /// The method of the public interface.
+    method: &'static str,
+    /// The method of the agent, whose last argument is the job's number.
+    agent_method: &'static str,
+    unit: String,
+    mode: String,
+    /// The arguments before the number.
+    arguments: Body,
+}
+
+impl Wanted {
+    /// A job of a unit that is there.
+    pub(super) fn of_unit(kind: JobKind, unit: String, mode: String) -> Self {
+        Self {
+            kind,
+            method: kind.method(),
+            agent_method: kind.method(),
+            arguments: Body::of(&(unit.as_str(), mode.as_str())),
+            unit,
+            mode,
+        }
+    }
+
+    /// The start of a unit that the arguments describe.
+    ///
+    /// `StartTransientUnit` of `BlueChi`'s agents has no place for a job's number, so their job's
+    /// end could not be told apart; agents of hirte have a method of their own for it.
+    pub(super) const fn of_transient_unit(unit: String, mode: String, arguments: Body) -> Self {
+        Self {
+            kind: JobKind::Start,
+            method: "StartTransientUnit",
+            agent_method: "StartTransientUnitJob",
+            unit,
+            mode,
+            arguments,
+        }
+    }
+}
+
+/// The arguments with a number after them.
+fn with_number(arguments: Body, number: u32) -> Body {
+    let mut writer = Writer::with_order(arguments.endian, arguments.bytes.len() + 8);
+    writer.raw(1, &arguments.bytes);
+    writer.u32(number);
+    Body {
+        signature: (arguments.signature.into_owned() + "u").into(),
+        endian: arguments.endian,
+        bytes: writer.into_bytes(),
+    }
 }
 
 /// How far a job is.
@@ -112,7 +175,7 @@ impl State {
         now: Now,
         call: Call,
         (index, peer): (usize, PeerId),
-        (kind, unit, mode): (JobKind, String, String),
+        wanted: Wanted,
         actions: &mut Vec<Action>,
     ) {
         let name = self.nodes[index].name.clone();
@@ -126,7 +189,7 @@ impl State {
             );
             return;
         }
-        for (what, word) in [("unit name", &unit), ("mode", &mode)] {
+        for (what, word) in [("unit name", &wanted.unit), ("mode", &wanted.mode)] {
             if word.len() > limits::MAX_NAME {
                 let (bytes, most) = (word.len(), limits::MAX_NAME);
                 let text = format!("The {what} has {bytes} bytes; the most allowed is {most}");
@@ -139,12 +202,17 @@ impl State {
             }
         }
         let id = self.jobs.take_id(actions);
-        let request = format!(
-            "Job {id}: {} {unit} on '{name}', mode {mode}",
-            kind.method()
-        );
+        let Wanted {
+            kind,
+            method,
+            agent_method,
+            unit,
+            mode,
+            arguments,
+        } = wanted;
+        let request = format!("Job {id}: {method} {unit} on '{name}', mode {mode}");
         self.clients.log(&call.client, request, actions);
-        let arguments = Body::of(&(unit.as_str(), mode.as_str(), id));
+        let arguments = with_number(arguments, id);
         let stage = Stage::Asked {
             call: Some(call),
             result: None,
@@ -156,17 +224,17 @@ impl State {
                 node: index,
                 unit,
                 kind,
+                method,
+                asked_at: now.monotonic,
+                ended_at: None,
+                is_timed: false,
                 state: "waiting",
                 stage,
             },
         );
-        self.request(
-            now,
-            peer,
-            (kind.method(), arguments),
-            Purpose::Job(id),
-            actions,
-        );
+        self.counters.jobs_wait(self.jobs.running.len());
+        let request = (agent_method, arguments);
+        self.request(now, peer, request, Purpose::Job(id), actions);
     }
 
     /// The agent has answered the request for a job.
@@ -228,6 +296,7 @@ impl State {
     /// The agent says that a job has ended. Only jobs of its own node are its business.
     pub(super) fn job_done(
         &mut self,
+        now: Now,
         peer: PeerId,
         id: u32,
         mut result: String,
@@ -237,6 +306,7 @@ impl State {
         let Some(job) = self.job_of(peer, id, actions) else {
             return;
         };
+        job.ended_at.get_or_insert(now.monotonic);
         match &mut job.stage {
             Stage::Asked { result: early, .. } => {
                 early.get_or_insert(result);
@@ -297,6 +367,7 @@ impl State {
 
     fn remove_job(&mut self, id: u32, result: String, actions: &mut Vec<Action>) {
         if let Some(job) = self.take_job(id) {
+            self.metrics.job_ended(id, &job);
             let node = self.nodes[job.node].name.clone();
             let text = format!("Job {id} of '{node}' ended: {} {result}", job.unit);
             log(actions, Level::Debug, text);
@@ -354,7 +425,7 @@ impl State {
         );
     }
 
-    /// The agent has answered the request to cancel a job. Older agents have no such method.
+    /// The agent has answered the request to cancel a job.
     pub(super) fn cancel_answered(
         call: Call,
         answer: Result<(), CallError>,
@@ -362,14 +433,6 @@ impl State {
     ) {
         match answer {
             Ok(()) => reply(call, Body::default(), actions),
-            Err(error) if error.name == error_name::UNKNOWN_METHOD => {
-                let text = "The agent of this node cannot cancel jobs";
-                reply_error(
-                    call,
-                    CallError::new(error_name::NOT_SUPPORTED, text),
-                    actions,
-                );
-            }
             Err(error) => reply_error(call, error, actions),
         }
     }

@@ -1,6 +1,8 @@
-//! `ListUnits`: asks every node that is online at once, and answers when the last one has.
+//! `ListUnits` and `ListUnitFiles`: ask every node that is online at once, and answer when the
+//! last one has.
 //!
-//! A node that fails does not spoil the answers of the others; `ListUnitsDetailed` names it.
+//! A node that fails does not spoil the answers of the others; `ListUnitsDetailed` and
+//! `ListUnitFilesDetailed` name it.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +20,38 @@ use crate::{
     limits,
 };
 
+/// What is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum List {
+    /// Loaded units.
+    Units,
+    /// Installed unit files.
+    UnitFiles,
+}
+
+impl List {
+    /// The method of an agent.
+    const fn method(self) -> &'static str {
+        match self {
+            Self::Units => "ListUnits",
+            Self::UnitFiles => "ListUnitFiles",
+        }
+    }
+
+    /// The fields of a row of its answer (the methods of these names in
+    /// org.freedesktop.systemd1(5)).
+    const fn row(self) -> &'static str {
+        match self {
+            Self::Units => "ssssssouso",
+            Self::UnitFiles => "ss",
+        }
+    }
+}
+
 /// One list that is being gathered.
 #[derive(Debug)]
 pub(super) struct Listing {
+    list: List,
     call: Call,
     detailed: bool,
     /// Answers by index of the node, which is the order of the configuration.
@@ -69,11 +100,11 @@ impl Listings {
 }
 
 impl State {
-    pub(super) fn list_units(
+    pub(super) fn list(
         &mut self,
         now: Now,
         call: Call,
-        detailed: bool,
+        (list, detailed): (List, bool),
         actions: &mut Vec<Action>,
     ) {
         let online: Vec<_> = self
@@ -83,6 +114,7 @@ impl State {
             .filter_map(|(index, node)| Some((index, node.peer?)))
             .collect();
         let id = self.listings.add(Listing {
+            list,
             call,
             detailed,
             answers: BTreeMap::new(),
@@ -91,7 +123,8 @@ impl State {
         });
         for (node, peer) in online {
             let purpose = Purpose::List { listing: id, node };
-            self.request(now, peer, ("ListUnits", Body::default()), purpose, actions);
+            let request = (list.method(), Body::default());
+            self.request(now, peer, request, purpose, actions);
         }
         self.finish_listing(id, actions);
     }
@@ -107,7 +140,8 @@ impl State {
         let Some(listing) = self.listings.lists.get_mut(&id) else {
             return;
         };
-        let mut answer = answer.and_then(|body| expect_signature("ListUnits", body));
+        let method = listing.list.method();
+        let mut answer = answer.and_then(|body| expect_signature(method, body));
         let bytes = match &mut answer {
             Ok(body) => body.bytes.len(),
             Err(error) => {
@@ -146,16 +180,17 @@ impl State {
         }
     }
 
-    /// `a(sssssssouso)`, each unit after the name of its node; with details also `a(sss)`.
+    /// Each row after the name of its node; with details also `a(sss)` of the failures.
     fn compose(&self, listing: &Listing) -> Body {
         let names = |index: usize| self.nodes[index].name.as_str();
         let mut failures = Vec::new();
         let room = listing.bytes + listing.bytes / 4;
         let mut writer = Writer::with_order(Endian::Little, room);
-        writer.array(8, |units| {
+        let row = listing.list.row();
+        writer.array(8, |rows| {
             for (&index, answer) in &listing.answers {
                 let appended = match answer {
-                    Ok(body) => append_units(units, names(index), body).map_err(|malformed| {
+                    Ok(body) => append_rows(rows, row, names(index), body).map_err(|malformed| {
                         CallError::new(crate::bus::error_name::FAILED, malformed.to_string())
                     }),
                     Err(error) => Err(error.clone()),
@@ -165,69 +200,62 @@ impl State {
                 }
             }
         });
-        if !listing.detailed {
-            let bytes = writer.into_bytes();
-            return Body {
-                signature: "a(sssssssouso)".into(),
-                endian: Endian::Little,
-                bytes,
-            };
+        let mut signature = format!("a(s{row})");
+        if listing.detailed {
+            signature.push_str("a(sss)");
+            crate::bus::body::Marshal::write(&failures, &mut writer);
         }
-        crate::bus::body::Marshal::write(&failures, &mut writer);
-        let bytes = writer.into_bytes();
         Body {
-            signature: "a(sssssssouso)a(sss)".into(),
+            signature: signature.into(),
             endian: Endian::Little,
-            bytes,
+            bytes: writer.into_bytes(),
         }
     }
 }
 
 fn too_many_lists(bytes: usize) -> CallError {
     let most = limits::MAX_GATHERED;
-    let text = format!("Lists of units that are being gathered hold {bytes} bytes, limit {most}");
+    let text =
+        format!("Lists of all nodes that are being gathered hold {bytes} bytes, limit {most}");
     CallError::new(crate::bus::error_name::LIMITS_EXCEEDED, text)
 }
 
-/// Appends the units of one node, `a(ssssssouso)` as systemd lists them (`ListUnits` in
-/// org.freedesktop.systemd1(5)). All fields of a unit are aligned to 4 bytes or less, and a
-/// struct starts at a multiple of 8, so its bytes stay valid after any multiple of 4. The body of
-/// an agent's message was checked when it came.
-fn append_units(units: &mut Writer, node: &str, body: &Body) -> Result<(), Malformed> {
-    if body.endian == Endian::Big {
-        return append_units_of_other_order(units, node, body);
-    }
+/// Appends the rows of one node, whose fields `row` names. All of them are aligned to 4 bytes or
+/// less, and a struct starts at a multiple of 8, so its bytes stay valid after any multiple of 4.
+/// The body of an agent's message was checked when it came.
+fn append_rows(rows: &mut Writer, row: &str, node: &str, body: &Body) -> Result<(), Malformed> {
     let mut elements = body.reader().array(8)?;
     while !elements.is_at_end() {
         elements.align(8)?;
-        let start = elements.clone();
-        (0..7).try_for_each(|_| elements.pass_text())?;
-        elements.u32()?;
-        (0..2).try_for_each(|_| elements.pass_text())?;
-        units.align(8);
-        units.str(node);
-        units.raw(4, elements.since(&start));
+        rows.align(8);
+        rows.str(node);
+        if body.endian == Endian::Little {
+            let start = elements.clone();
+            for field in row.bytes() {
+                match field {
+                    b'u' => elements.u32().map(drop)?,
+                    _ => elements.pass_text()?,
+                }
+            }
+            rows.raw(4, elements.since(&start));
+        } else {
+            append_row_of_other_order(rows, row, &mut elements)?;
+        }
     }
     Ok(())
 }
 
-fn append_units_of_other_order(
-    units: &mut Writer,
-    node: &str,
-    body: &Body,
+fn append_row_of_other_order(
+    rows: &mut Writer,
+    row: &str,
+    elements: &mut Reader<'_>,
 ) -> Result<(), Malformed> {
-    let mut elements: Reader<'_> = body.reader().array(8)?;
-    while !elements.is_at_end() {
-        elements.align(8)?;
-        units.align(8);
-        units.str(node);
-        for _ in 0..6 {
-            units.str(elements.str()?);
+    for field in row.bytes() {
+        match field {
+            b'u' => rows.u32(elements.u32()?),
+            b'o' => rows.str(elements.path()?),
+            _ => rows.str(elements.str()?),
         }
-        units.str(elements.path()?);
-        units.u32(elements.u32()?);
-        units.str(elements.str()?);
-        units.str(elements.path()?);
     }
     Ok(())
 }

@@ -10,17 +10,21 @@
 //! - `peers`: connections of agents, their registration, their loss, whether they live
 //! - `requests`: calls to agents that wait for an answer, each with a deadline
 //! - `jobs`: the life of a job
-//! - `listing`: the units of all nodes in one answer
+//! - `listing`: the units, or unit files, of all nodes in one answer
+//! - `metrics`: how long jobs and starts take, for who asked to be told
+//! - `counters`: what happened how often
 //! - `objects`: which objects exist, what is below them, their properties
 //! - `clients`: who stands behind a caller's name
 //! - `monitors`: who is told of which units
 
 mod calls;
 mod clients;
+mod counters;
 pub mod event;
 mod internal;
 mod jobs;
 mod listing;
+mod metrics;
 mod monitors;
 mod objects;
 mod peers;
@@ -36,16 +40,18 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bus::{CallError, error_name},
+    bus::{CallError, Value, error_name},
     core::{Instant, Level, Now, retry_delay},
     limits,
 };
 
 use self::{
     clients::Clients,
-    event::{Action, Credentials, Event, PeerId, Signal},
+    counters::Counters,
+    event::{Action, Credentials, Event, Object, PeerId, Signal},
     jobs::Jobs,
     listing::Listings,
+    metrics::Metrics,
     monitors::Monitors,
     peers::Peer,
     requests::Deadline,
@@ -124,6 +130,13 @@ pub struct State {
     listings: Listings,
     monitors: Monitors,
     clients: Clients,
+    metrics: Metrics,
+    counters: Counters,
+    /// What the log is set to, for the properties that tell it.
+    log_level: Level,
+    log_target: String,
+    /// The manager's property `Status` as clients know it.
+    announced_fleet: &'static str,
     bus: Bus,
     bus_attempts: u32,
     bus_congested: bool,
@@ -169,6 +182,11 @@ impl State {
             listings: Listings::default(),
             monitors,
             clients: Clients::default(),
+            metrics: Metrics::default(),
+            counters: Counters::default(),
+            log_level: Level::Info,
+            log_target: String::new(),
+            announced_fleet: "down",
             bus: Bus::Waiting(Instant::default()),
             bus_attempts: 0,
             bus_congested: false,
@@ -183,6 +201,14 @@ impl State {
     /// Takes one event and appends what is to be done about it, in order.
     pub fn handle(&mut self, now: Now, event: Event, actions: &mut Vec<Action>) {
         self.notice_sleep(now);
+        self.counters.count_event(&event);
+        let first = actions.len();
+        self.handle_event(now, event, actions);
+        self.ask_unit_times(now, actions);
+        self.counters.count_actions(&actions[first..]);
+    }
+
+    fn handle_event(&mut self, now: Now, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Started { last_job_id } => self.start(now, last_job_id, actions),
             Event::BusAttached => self.bus_attached(actions),
@@ -205,7 +231,11 @@ impl State {
                 self.peer_connected(now, peer, address, fd, actions);
             }
             Event::PeerMessage { peer, message } => self.peer_message(now, peer, message, actions),
-            Event::PeerLost { peer, reason } => self.peer_lost(peer, &reason, actions),
+            Event::PeerLost { peer, reason } | Event::PeerDropped { peer, reason } => {
+                self.peer_lost(peer, &reason, actions);
+            }
+            Event::LogSettings { level, target } => self.log_set(level, target, actions),
+            Event::QueueHighWater(marks) => self.counters.queues(marks),
             Event::AcceptFailed { reason } => self.accept_failed(&reason, actions),
             Event::Deadline => self.deadline(now, actions),
             Event::Stop => self.stop(actions),
@@ -358,6 +388,22 @@ impl State {
             self.ready = true;
             actions.push(Action::Ready);
             self.show_status(actions);
+        }
+    }
+
+    /// The log was set to something, which clients are told if it is something else.
+    fn log_set(&mut self, level: Level, target: String, actions: &mut Vec<Action>) {
+        let mut changed = Vec::new();
+        if level != self.log_level {
+            changed.push(("LogLevel".to_owned(), Value::Str(level.name().to_owned())));
+        }
+        if target != self.log_target {
+            changed.push(("LogTarget".to_owned(), Value::Str(target.clone())));
+        }
+        (self.log_level, self.log_target) = (level, target);
+        if !changed.is_empty() {
+            let object = Object::Manager;
+            emit(actions, Signal::PropertiesChanged { object, changed });
         }
     }
 

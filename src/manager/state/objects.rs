@@ -16,6 +16,7 @@ impl Object {
             Self::Job(id) => names::job_path(*id),
             Self::Monitors => names::MONITOR_PARENT_PATH.to_owned(),
             Self::Monitor(id) => names::monitor_path(*id),
+            Self::Metrics => names::METRICS_PATH.to_owned(),
         }
     }
 
@@ -29,6 +30,8 @@ impl Object {
             Self::Nodes
         } else if path == names::JOB_PARENT_PATH {
             Self::Jobs
+        } else if path == names::METRICS_PATH {
+            Self::Metrics
         } else if let Some(label) = below(names::NODE_PARENT_PATH) {
             names::unescape_label(label).map_or_else(|| Self::Unknown(path.to_owned()), Self::Node)
         } else if let Some(id) = below(names::JOB_PARENT_PATH) {
@@ -44,16 +47,23 @@ impl Object {
         }
     }
 
-    /// The one interface of ours that the object has.
+    /// The interfaces of ours that the object has, the main one first.
     #[must_use]
-    pub const fn interface(&self) -> Option<&'static str> {
+    pub const fn interfaces(&self) -> &'static [&'static str] {
         match self {
-            Self::Manager => Some(names::MANAGER_INTERFACE),
-            Self::Node(_) => Some(names::NODE_INTERFACE),
-            Self::Job(_) => Some(names::JOB_INTERFACE),
-            Self::Monitor(_) => Some(names::MONITOR_INTERFACE),
-            Self::Above(_) | Self::Nodes | Self::Jobs | Self::Monitors | Self::Unknown(_) => None,
+            Self::Manager => &[names::MANAGER_INTERFACE, names::COUNTERS_INTERFACE],
+            Self::Node(_) => &[names::NODE_INTERFACE],
+            Self::Job(_) => &[names::JOB_INTERFACE],
+            Self::Monitor(_) => &[names::MONITOR_INTERFACE],
+            Self::Metrics => &[names::METRICS_INTERFACE],
+            Self::Above(_) | Self::Nodes | Self::Jobs | Self::Monitors | Self::Unknown(_) => &[],
         }
+    }
+
+    /// The interface whose properties are announced when they change.
+    #[must_use]
+    pub fn interface(&self) -> Option<&'static str> {
+        self.interfaces().first().copied()
     }
 }
 
@@ -75,6 +85,7 @@ impl State {
             Object::Node(name) => self.node_index.contains_key(name),
             Object::Job(id) => self.jobs.announced(*id).is_some(),
             Object::Monitor(id) => self.monitors.exists(*id),
+            Object::Metrics => self.metrics.is_enabled(),
             Object::Unknown(_) => false,
         }
     }
@@ -87,7 +98,11 @@ impl State {
                 let next = rest.and_then(|rest| rest.split('/').nth(1));
                 next.map(str::to_owned).into_iter().collect()
             }
-            Object::Manager => ["node", "job", "monitor"].map(str::to_owned).to_vec(),
+            Object::Manager => {
+                let metrics = self.metrics.is_enabled().then_some("metrics");
+                let children = ["node", "job", "monitor"].into_iter().chain(metrics);
+                children.map(str::to_owned).collect()
+            }
             Object::Nodes => self
                 .nodes
                 .iter()
@@ -95,9 +110,11 @@ impl State {
                 .collect(),
             Object::Jobs => self.jobs.announced_ids().map(|id| id.to_string()).collect(),
             Object::Monitors => self.monitors.ids().map(|id| id.to_string()).collect(),
-            Object::Node(_) | Object::Job(_) | Object::Monitor(_) | Object::Unknown(_) => {
-                Vec::new()
-            }
+            Object::Node(_)
+            | Object::Job(_)
+            | Object::Monitor(_)
+            | Object::Metrics
+            | Object::Unknown(_) => Vec::new(),
         }
     }
 
@@ -107,8 +124,14 @@ impl State {
         object: &Object,
         interface: &str,
     ) -> Result<Vec<Entry<&'static str, Value>>, CallError> {
-        if interface.is_empty() || Some(interface) == object.interface() {
-            return Ok(self.own_properties(object));
+        if interface.is_empty() {
+            let of_each = object.interfaces().iter();
+            return Ok(of_each
+                .flat_map(|interface| self.own_properties(object, interface))
+                .collect());
+        }
+        if object.interfaces().contains(&interface) {
+            return Ok(self.own_properties(object, interface));
         }
         if is_standard(interface) {
             return Ok(Vec::new());
@@ -131,12 +154,11 @@ impl State {
         })
     }
 
-    fn own_properties(&self, object: &Object) -> Vec<Entry<&'static str, Value>> {
+    /// The properties of an object on one of its own interfaces.
+    fn own_properties(&self, object: &Object, interface: &str) -> Vec<Entry<&'static str, Value>> {
         match object {
-            Object::Manager => {
-                let names = self.nodes.iter().map(|node| node.name.clone()).collect();
-                vec![Entry("Nodes", Value::Strings(names))]
-            }
+            Object::Manager if interface == names::COUNTERS_INTERFACE => self.counters.properties(),
+            Object::Manager => self.manager_properties(),
             Object::Node(name) => self
                 .node_index
                 .get(name)
@@ -147,8 +169,19 @@ impl State {
             | Object::Jobs
             | Object::Monitors
             | Object::Monitor(_)
+            | Object::Metrics
             | Object::Unknown(_) => Vec::new(),
         }
+    }
+
+    fn manager_properties(&self) -> Vec<Entry<&'static str, Value>> {
+        let nodes = self.nodes.iter().map(|node| node.name.clone()).collect();
+        vec![
+            Entry("Nodes", Value::Strings(nodes)),
+            Entry("Status", Value::Str(self.fleet_status().to_owned())),
+            Entry("LogLevel", Value::Str(self.log_level.name().to_owned())),
+            Entry("LogTarget", Value::Str(self.log_target.clone())),
+        ]
     }
 
     fn node_properties(&self, index: usize) -> Vec<Entry<&'static str, Value>> {

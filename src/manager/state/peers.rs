@@ -9,7 +9,7 @@ use super::{
     requests::Pending,
 };
 use crate::{
-    bus::{CallError, Value, error_name},
+    bus::{Body, CallError, Value, error_name},
     core::{Instant, Level, Now},
     limits,
 };
@@ -125,6 +125,7 @@ impl State {
         let node = &mut self.nodes[index];
         node.peer = None;
         self.online -= 1;
+        self.counters.node_lost();
         let name = node.name.clone();
         log(
             actions,
@@ -197,11 +198,16 @@ impl State {
             } => {
                 self.answered(id, reply_serial, Err(error), actions);
             }
-            FromPeer::JobDone { id: job, result } => self.job_done(id, job, result, actions),
+            FromPeer::JobDone { id: job, result } => self.job_done(now, id, job, result, actions),
             FromPeer::JobStateChanged { id: job, state } => {
                 self.job_state_changed(id, job, &state, actions);
             }
             FromPeer::Unit { unit, change } => self.unit_changed(id, &unit, change, actions),
+            FromPeer::JobTime {
+                unit,
+                method,
+                took_us,
+            } => self.job_time(id, unit, method, took_us, actions),
             FromPeer::Heartbeat | FromPeer::Other => {}
         }
     }
@@ -223,6 +229,7 @@ impl State {
                     error.message
                 );
                 log(actions, Level::Warn, text);
+                self.counters.registration_refused();
                 self.send(
                     id,
                     ToPeer::Error {
@@ -292,11 +299,15 @@ impl State {
         let (address, fd) = (peer.address.clone(), peer.fd);
         self.unregistered.retain(|other| *other != id);
         let node = &mut self.nodes[index];
+        self.counters.registered(node.last_seen_us != 0);
         node.peer = Some(id);
         node.last_seen_us = now.realtime_us;
         node.last_seen_monotonic = now.monotonic;
         self.online += 1;
         let name = node.name.clone();
+        if self.metrics.is_enabled() {
+            self.command(id, "EnableMetrics", actions);
+        }
         let registered = format!("Registered managed node from fd {fd} as '{name}'");
         log(actions, Level::Info, registered);
         log(
@@ -317,7 +328,7 @@ impl State {
     }
 
     /// Tells the bus whether a node is online.
-    fn announce_node(&self, index: usize, actions: &mut Vec<Action>) {
+    fn announce_node(&mut self, index: usize, actions: &mut Vec<Action>) {
         let node = &self.nodes[index];
         let changed = vec![
             ("Status".to_owned(), Value::Str(node.status().to_owned())),
@@ -330,6 +341,29 @@ impl State {
         emit(actions, Signal::PropertiesChanged { object, changed });
         let (node, state) = (node.name.clone(), node.status().to_owned());
         emit(actions, Signal::NodeConnectionStateChanged { node, state });
+        let fleet = self.fleet_status();
+        if std::mem::replace(&mut self.announced_fleet, fleet) != fleet {
+            let object = Object::Manager;
+            let changed = vec![("Status".to_owned(), Value::Str(fleet.to_owned()))];
+            emit(actions, Signal::PropertiesChanged { object, changed });
+        }
+    }
+
+    /// The property `Status` of the manager.
+    pub(super) const fn fleet_status(&self) -> &'static str {
+        if self.online == 0 {
+            "down"
+        } else if self.online < self.nodes.len() {
+            "degraded"
+        } else {
+            "up"
+        }
+    }
+
+    /// Calls a method of an agent without arguments that asks for no answer.
+    pub(super) fn command(&mut self, id: PeerId, method: &str, actions: &mut Vec<Action>) {
+        let (method, arguments) = (method.to_owned(), Body::default());
+        self.send(id, ToPeer::CallWithoutReply { method, arguments }, actions);
     }
 
     /// Address of the agent of a node, empty while it is offline.

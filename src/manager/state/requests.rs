@@ -5,6 +5,7 @@ use super::{
     State,
     event::{Action, Call, PeerId, ToPeer},
     log,
+    metrics::UnitTime,
 };
 use crate::{
     bus::{Body, CallError, error_name, relay},
@@ -43,6 +44,13 @@ pub(super) enum Purpose {
     Job(u32),
     /// It tells whether the agent could cancel the job; a client waits for that.
     CancelJob(Call),
+    /// One of the two times from which a start's duration is computed.
+    UnitTime {
+        /// The report that it is for.
+        report: u64,
+        /// Which of the two.
+        time: UnitTime,
+    },
     /// Nobody waits any more; should the job have been accepted after all, it is cancelled.
     LateJob(u32),
     /// Nobody waits.
@@ -101,6 +109,7 @@ impl State {
                 deadline: at,
             };
             state.pending.insert(serial, pending);
+            self.counters.requests_wait(state.pending.len());
             self.deadlines.insert(Deadline { at, peer, serial });
         }
     }
@@ -133,6 +142,7 @@ impl State {
             peer: id,
             serial,
         });
+        let answer = answer.map_err(|error| self.explain(id, &method, error));
         match purpose {
             Purpose::Relay(call) => finish_relay(call, &method, answer, actions),
             Purpose::List { listing, node } => self.listed(listing, node, answer, actions),
@@ -142,9 +152,22 @@ impl State {
             }
             Purpose::Job(job) => self.job_accepted(job, answer.map(drop), actions),
             Purpose::CancelJob(call) => Self::cancel_answered(call, answer.map(drop), actions),
+            Purpose::UnitTime { report, time } => self.unit_time(report, time, answer, actions),
             Purpose::LateJob(job) => self.late_acceptance(id, job, &answer.map(drop), actions),
             Purpose::Nobody => {}
         }
+    }
+
+    /// Older agents, and those of older systemds, do not have every method: the caller of ours
+    /// must not take this for an unknown method of the manager.
+    fn explain(&self, id: PeerId, method: &str, error: CallError) -> CallError {
+        if error.name != error_name::UNKNOWN_METHOD {
+            return error;
+        }
+        let node = self.peers.get(&id).and_then(|peer| peer.node);
+        let node = node.map_or("", |index| self.nodes[index].name.as_str());
+        let text = format!("Node '{node}' does not offer {method}: {}", error.message);
+        CallError::new(error_name::NOT_SUPPORTED, text)
     }
 
     /// The node is gone, and with it the answer.
@@ -175,6 +198,9 @@ impl State {
                 self.watched_units_listed((node, list), Err(error), actions);
             }
             Purpose::Job(job) => self.job_accepted(job, Err(error), actions),
+            Purpose::UnitTime { report, time } => {
+                self.unit_time(report, time, Err(error), actions);
+            }
             Purpose::LateJob(_) | Purpose::Nobody => {}
         }
     }

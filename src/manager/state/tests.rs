@@ -3,6 +3,7 @@
 mod calls;
 mod clients;
 mod jobs;
+mod metrics;
 mod monitors;
 mod nodes;
 mod requests;
@@ -10,7 +11,7 @@ mod requests;
 use std::time::Duration;
 
 use super::{
-    Settings, State,
+    Settings, State, event,
     event::{Action, Call, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer},
 };
 use crate::{

@@ -336,3 +336,102 @@ fn calls_that_systemd_does_not_answer_have_a_deadline() {
     assert_eq!(keep_manager(&mut driver, 9000), [overdue(first)]);
     assert_eq!(keep_manager(&mut driver, 9000), [overdue(second)]);
 }
+
+const TRANSIENT: &str = "ssa(sv)a(sa(sv))";
+
+/// The arguments of `StartTransientUnit`.
+fn transient(unit: &str) -> Body {
+    let properties = vec![("CPUWeight", Value::U64(7))];
+    let others = vec![("other.service", properties.clone())];
+    Body::of(&(unit, "fail", properties, others))
+}
+
+#[test]
+fn a_transient_unit_is_started_by_a_job() {
+    let mut driver = Driver::connected(settings());
+    for (id, unit) in [(7, "made.service"), (8, "made2.service")] {
+        let properties = vec![("CPUWeight", Value::U64(7))];
+        let others = vec![("other.service", properties.clone())];
+        let body = Body::of(&(unit, "fail", properties, others, id));
+        let call = driver.call("StartTransientUnitJob", body);
+        let sent = driver.sent_to_systemd();
+        let [Seen::Call(member, serial, body)] = sent.as_slice() else {
+            panic!("{sent:?}");
+        };
+        assert_eq!(member, "StartTransientUnit");
+        assert_eq!(*body, transient(unit));
+        assert_eq!(body.signature, TRANSIENT);
+        driver.answer(*serial, Ok(job_path(id)));
+        driver.systemd_says(removed(id, "done"));
+        let expected = [Seen::Return(call, Body::default()), done(id, "done")];
+        assert_eq!(driver.sent_to_manager(), expected);
+    }
+}
+
+/// Other managers may want a transient unit without a job of their own.
+#[test]
+fn a_transient_unit_without_a_number_is_passed_on() {
+    let mut driver = Driver::connected(settings());
+    let call = driver.call("StartTransientUnit", transient("made.service"));
+    let sent = driver.sent_to_systemd();
+    let [Seen::Call(member, serial, body)] = sent.as_slice() else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(
+        (member.as_str(), body),
+        ("StartTransientUnit", &transient("made.service"))
+    );
+    driver.answer(*serial, Ok(job_path(10)));
+    assert_eq!(driver.sent_to_manager(), [Seen::Return(call, job_path(10))]);
+}
+
+#[test]
+fn job_times_are_told_while_the_manager_wants_them() {
+    let mut driver = Driver::connected(settings());
+    let refusal = |call| Seen::Error(call, error_name::INVALID_ARGS.to_owned());
+    let call = driver.call("DisableMetrics", Body::default());
+    assert_eq!(driver.sent_to_manager(), [refusal(call)]);
+    driver.accepted("StartUnit", "a.service", 1, 10);
+    driver.pass(30);
+    let call = driver.call("EnableMetrics", Body::default());
+    assert_eq!(
+        driver.sent_to_manager(),
+        [Seen::Return(call, Body::default())]
+    );
+    let call = driver.call("EnableMetrics", Body::default());
+    assert_eq!(driver.sent_to_manager(), [refusal(call)]);
+    driver.pass(12);
+    driver.systemd_says(removed(10, "done"));
+    let time = Body::of(&("a.service", "StartUnit", 42_000_u64));
+    let time = Seen::Signal("AgentJobMetrics".to_owned(), time);
+    assert_eq!(driver.sent_to_manager(), [time, done(1, "done")]);
+
+    driver.call("DisableMetrics", Body::default());
+    driver.accepted("StopUnit", "a.service", 2, 11);
+    driver.systemd_says(removed(11, "done"));
+    assert_eq!(driver.sent_to_manager(), [done(2, "done")]);
+
+    // Another connection starts without.
+    driver.call("EnableMetrics", Body::default());
+    driver.manager_says(FromManager::Closed("reset".to_owned()));
+    driver.pass(10);
+    driver.register();
+    driver.look();
+    driver.accepted("StartUnit", "a.service", 1, 12);
+    driver.systemd_says(removed(12, "done"));
+    assert_eq!(driver.sent_to_manager(), [done(1, "done")]);
+}
+
+#[test]
+fn a_log_level_is_set_and_a_wrong_one_refused() {
+    let mut driver = Driver::connected(settings());
+    for (text, level) in [("DEBUG", Level::Debug), ("error", Level::Error)] {
+        driver.call("SetLogLevel", Body::of(&(text,)));
+        let actions = driver.look();
+        assert_eq!(actions[0].1, Action::SetLogLevel(level));
+        assert!(matches!(actions[1].1, Action::SendToManager(_)));
+    }
+    let call = driver.call("SetLogLevel", Body::of(&("loud",)));
+    let refused = Seen::Error(call, error_name::INVALID_ARGS.to_owned());
+    assert_eq!(driver.sent_to_manager(), [refused]);
+}

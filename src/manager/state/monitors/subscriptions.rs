@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::{
+    super::{
+        calls::unknown_object,
+        event::{Action, Call, MonitorMethod, Object, Signal},
+        requests::{reply, reply_error},
+    },
     State, Subscription,
     watch::{EVERY_UNIT, Watcher, is_unit_name},
 };
 use crate::{
     bus::{Body, CallError, error_name},
     limits,
-    manager::state::{
-        calls::unknown_object,
-        event::{Action, Call, MonitorMethod, Object, Signal},
-        requests::{reply, reply_error},
-    },
 };
 
 /// The node of a subscription to all nodes.

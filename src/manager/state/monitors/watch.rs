@@ -17,10 +17,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::event::{Reason, UnitChange};
 use crate::{
     bus::{Body, marshal::Malformed},
     limits,
-    manager::state::event::{Reason, UnitChange},
 };
 
 /// Stands for all units of a node in a subscription. It is also told like a unit: that the units

@@ -175,3 +175,57 @@ fn unknown_interfaces_and_properties_are_named() {
     );
     assert_eq!(answer_of(&actions).signature, "v");
 }
+
+fn set_level(manager: &mut Manager, object: Object, level: &str) -> Vec<Action> {
+    manager.call(object, Method::SetLogLevel(level.to_owned()))
+}
+
+#[test]
+fn a_log_level_is_taken_in_any_case_and_sent_in_one() {
+    for (given, level) in [("dEBUG", "DEBUG"), ("warning", "WARN"), ("ERROR", "ERROR")] {
+        let mut manager = Manager::with_nodes();
+        let request = sent(&set_level(&mut manager, node("rpi4"), given))[0].clone();
+        let (method, arguments) = ("SetLogLevel".to_owned(), Body::of(&(level,)));
+        assert_eq!(request.message, ToPeer::Call { method, arguments });
+        let answered = manager.answer(&request, Body::default());
+        assert_eq!(answer_of(&answered), &Body::default());
+
+        let actions = set_level(&mut manager, Object::Manager, given);
+        let level = Level::parse(level).unwrap();
+        assert!(actions.contains(&Action::SetLogLevel(level)));
+        assert_eq!(answer_of(&actions), &Body::default());
+    }
+}
+
+#[test]
+fn a_wrong_log_level_reaches_nobody() {
+    let mut manager = Manager::with_nodes();
+    for object in [node("rpi4"), node("laptop"), Object::Manager] {
+        let actions = set_level(&mut manager, object, "loud");
+        let expected = (error_name::INVALID_ARGS, "Invalid input for log level");
+        assert_eq!(refusal(&actions), Some(expected));
+        assert_eq!(actions.len(), 1);
+    }
+}
+
+#[test]
+fn the_settings_of_the_log_are_properties_that_announce_their_changes() {
+    use crate::bus::Value;
+    let mut manager = Manager::with_nodes();
+    let set = |level, target: &str| Event::LogSettings {
+        level,
+        target: target.to_owned(),
+    };
+    manager.event(set(Level::Info, "journald"));
+    assert!(manager.event(set(Level::Info, "journald")).is_empty());
+    let changed = |name: &str, value: &str| Signal::PropertiesChanged {
+        object: Object::Manager,
+        changed: vec![(name.to_owned(), Value::Str(value.to_owned()))],
+    };
+    let actions = manager.event(set(Level::Info, "stderr"));
+    assert_eq!(signals(&actions), [&changed("LogTarget", "stderr")]);
+    let actions = set_level(&mut manager, Object::Manager, "debug");
+    assert_eq!(signals(&actions), [&changed("LogLevel", "DEBUG")]);
+    let actions = set_level(&mut manager, Object::Manager, "debug");
+    assert!(signals(&actions).is_empty());
+}

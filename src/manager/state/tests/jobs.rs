@@ -1,7 +1,7 @@
 //! The life of a job.
 
 use super::*;
-use crate::bus::{ObjectPath, Value, error_name};
+use crate::bus::{ObjectPath, Value, error_name, marshal};
 
 #[test]
 fn a_client_sees_job_new_then_the_reply_then_job_removed() {
@@ -322,4 +322,81 @@ fn every_request_for_a_job_is_logged_with_its_caller() {
     let line =
         "Job 1: StartUnit httpd.service on 'rpi4', mode replace, asked by :1.5 (uid 0, pid 42)";
     assert_eq!(logged(&known), [(Level::Info, line)]);
+}
+
+/// `StartTransientUnit` with one property and one further unit, in either byte order.
+fn transient(endian: marshal::Endian) -> Method {
+    let mut writer = marshal::Writer::with_order(endian, 0);
+    let property = |writer: &mut marshal::Writer| {
+        writer.array(8, |writer| {
+            writer.align(8);
+            writer.str("CPUWeight");
+            writer.signature("t");
+            writer.u64(7);
+        });
+    };
+    writer.str("made.service");
+    writer.str("fail");
+    property(&mut writer);
+    writer.array(8, |writer| {
+        writer.align(8);
+        writer.str("other.service");
+        property(writer);
+    });
+    let arguments = Body {
+        signature: "ssa(sv)a(sa(sv))".into(),
+        endian,
+        bytes: writer.into_bytes(),
+    };
+    let (unit, mode) = ("made.service".to_owned(), "fail".to_owned());
+    Method::StartTransientUnit {
+        unit,
+        mode,
+        arguments,
+    }
+}
+
+#[test]
+fn a_transient_unit_is_started_by_a_job_with_its_number_at_the_end() {
+    for endian in [marshal::Endian::Little, marshal::Endian::Big] {
+        let mut manager = Manager::with_nodes();
+        let method = transient(endian);
+        let Method::StartTransientUnit { arguments, .. } = &method else {
+            unreachable!()
+        };
+        let before = arguments.clone();
+        let asked = manager.call(Object::Node("rpi4".to_owned()), method);
+        let request = sent(&asked)[0].clone();
+        let ToPeer::Call { method, arguments } = &request.message else {
+            panic!("{request:?}");
+        };
+        assert_eq!(method, "StartTransientUnitJob");
+        assert_eq!(arguments.signature, "ssa(sv)a(sa(sv))u");
+        marshal::validate(&arguments.signature, &arguments.bytes, endian).unwrap();
+        assert!(arguments.bytes.starts_with(&before.bytes));
+        let mut reader = arguments.reader();
+        for part in ["s", "s", "a(sv)", "a(sa(sv))"] {
+            reader.skip(part.as_bytes()).unwrap();
+        }
+        assert_eq!(reader.u32(), Ok(1));
+
+        let accepted = manager.answer(&request, Body::default());
+        assert_eq!(signals(&accepted), [&Signal::JobNew { id: 1 }]);
+        let properties = manager.state.properties(&Object::Job(1), "").unwrap();
+        let kind = properties.iter().find(|entry| entry.0 == "JobType");
+        assert_eq!(kind.unwrap().1, Value::Str("start".to_owned()));
+        assert!(!signals(&manager.done(RPI4, 1, "done")).is_empty());
+    }
+}
+
+#[test]
+fn an_agent_without_transient_jobs_is_named() {
+    let mut manager = Manager::with_nodes();
+    let method = transient(marshal::Endian::Little);
+    let request = sent(&manager.call(Object::Node("rpi4".to_owned()), method))[0].clone();
+    let error = CallError::new(error_name::UNKNOWN_METHOD, "Unknown method X.");
+    let text = "Node 'rpi4' does not offer StartTransientUnitJob: Unknown method X.";
+    let refused = manager.refuse(&request, error);
+    assert_eq!(refusal(&refused), Some((error_name::NOT_SUPPORTED, text)));
+    assert!(signals(&refused).is_empty());
 }

@@ -13,6 +13,33 @@ fn connection_states(actions: &[Action]) -> Vec<(&str, &str)> {
     signals(actions).into_iter().filter_map(of_signal).collect()
 }
 
+fn fleet_is(status: &str) -> Action {
+    let changed = vec![("Status".to_owned(), Value::Str(status.to_owned()))];
+    let object = Object::Manager;
+    Action::Emit(Signal::PropertiesChanged { object, changed })
+}
+
+#[test]
+fn the_status_of_the_fleet_is_announced_when_it_changes() {
+    let mut manager = Manager::empty();
+    let changes = |actions: Vec<Action>| {
+        let of_manager = |action: &Action| match action {
+            Action::Emit(Signal::PropertiesChanged { object, .. }) => *object == Object::Manager,
+            _ => false,
+        };
+        actions.into_iter().filter(of_manager).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        changes(manager.register(LAPTOP, "laptop")),
+        [fleet_is("degraded")]
+    );
+    assert_eq!(changes(manager.register(RPI4, "rpi4")), [fleet_is("up")]);
+    assert_eq!(changes(manager.lose(LAPTOP)), [fleet_is("degraded")]);
+    assert_eq!(changes(manager.register(3, "laptop")), [fleet_is("up")]);
+    assert_eq!(changes(manager.lose(3)), [fleet_is("degraded")]);
+    assert_eq!(changes(manager.lose(RPI4)), [fleet_is("down")]);
+}
+
 fn error_to(actions: &[Action]) -> Option<(PeerId, String, String)> {
     sent(actions)
         .into_iter()
@@ -45,6 +72,7 @@ fn a_registration_is_logged_announced_and_answered_in_this_order() {
             Action::Admit(RPI4),
             Action::Emit(Signal::PropertiesChanged { object, changed }),
             Action::Emit(Signal::NodeConnectionStateChanged { node, state }),
+            fleet_is("degraded"),
             Action::Send {
                 peer: RPI4,
                 serial: 1,

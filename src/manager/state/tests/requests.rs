@@ -328,3 +328,74 @@ fn a_caller_that_wants_no_reply_gets_none() {
     let actions = visible(manager.answer(&request, Body::default()));
     assert_eq!(actions, [Action::Emit(Signal::JobNew { id: 1 })]);
 }
+
+#[test]
+fn an_older_agent_does_not_offer_every_method() {
+    let mut manager = Manager::with_nodes();
+    let unit = Body::of(&("a.service",));
+    let request = sent(&manager.relay("rpi4", "FreezeUnit", unit))[0].clone();
+    let error = CallError::new(error_name::UNKNOWN_METHOD, "Unknown method FreezeUnit.");
+    let text = "Node 'rpi4' does not offer FreezeUnit: Unknown method FreezeUnit.";
+    let refused = manager.refuse(&request, error);
+    assert_eq!(refusal(&refused), Some((error_name::NOT_SUPPORTED, text)));
+}
+
+/// Rows of `ListUnitFiles`.
+fn unit_files(endian: marshal::Endian, rows: &[(&str, &str)]) -> Body {
+    let mut writer = marshal::Writer::with_order(endian, 0);
+    writer.array(8, |writer| {
+        for (path, state) in rows {
+            writer.align(8);
+            writer.str(path);
+            writer.str(state);
+        }
+    });
+    Body {
+        signature: "a(ss)".into(),
+        endian,
+        bytes: writer.into_bytes(),
+    }
+}
+
+#[test]
+fn unit_files_of_all_nodes_are_listed_in_any_byte_order() {
+    for detailed in [false, true] {
+        let mut manager = Manager::with_nodes();
+        let method = Method::ListUnitFiles { detailed };
+        let requests = sent(&manager.call(Object::Manager, method));
+        assert!(requests.iter().all(|sent| sent.is_call("ListUnitFiles")));
+        let of_rpi4 = [
+            ("/etc/b.service", "enabled"),
+            ("/etc/ccc.service", "static"),
+        ];
+        manager.answer(&requests[1], unit_files(marshal::Endian::Big, &of_rpi4));
+        let of_laptop = unit_files(marshal::Endian::Little, &[("/etc/a.service", "disabled")]);
+        let actions = manager.answer(&requests[0], of_laptop);
+        let files = vec![
+            ("laptop", "/etc/a.service", "disabled"),
+            ("rpi4", "/etc/b.service", "enabled"),
+            ("rpi4", "/etc/ccc.service", "static"),
+        ];
+        let expected = if detailed {
+            Body::of(&(files, Vec::<(&str, &str, &str)>::new()))
+        } else {
+            Body::of(&(files,))
+        };
+        assert_eq!(answer_of(&actions), &expected);
+    }
+}
+
+#[test]
+fn a_node_that_can_not_list_its_unit_files_is_named() {
+    let mut manager = Manager::with_nodes();
+    let method = Method::ListUnitFiles { detailed: true };
+    let requests = sent(&manager.call(Object::Manager, method));
+    let error = CallError::new(error_name::UNKNOWN_METHOD, "?");
+    manager.refuse(&requests[1], error);
+    let of_laptop = unit_files(marshal::Endian::Little, &[("/etc/a.service", "disabled")]);
+    let actions = manager.answer(&requests[0], of_laptop);
+    let files = vec![("laptop", "/etc/a.service", "disabled")];
+    let text = "Node 'rpi4' does not offer ListUnitFiles: ?";
+    let failures = vec![("rpi4", error_name::NOT_SUPPORTED, text)];
+    assert_eq!(answer_of(&actions), &Body::of(&(files, failures)));
+}
