@@ -320,7 +320,7 @@ impl<'a> Bench<'a> {
         }
         println!(
             "- after kill -9 of the manager all nodes are back within {} ms, of which systemd \
-             waits 500 ms before it starts it again",
+             waits 100 ms before it starts it again",
             times.join(", ")
         );
     }
