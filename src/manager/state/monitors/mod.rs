@@ -1,12 +1,14 @@
 //! Monitors: who wants to be told of which units, and what they are told.
 //!
 //! - `watch`: one node, and what its watchers have been told
+//! - `unit`: a unit as monitors know it
 //! - `subscriptions`: what the methods of a monitor do
 //!
 //! A monitor belongs to the client that created it and ends with it. On the way to an agent
 //! there is one subscription for each unit, however many monitors watch it.
 
 mod subscriptions;
+mod unit;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,7 +9,8 @@ use super::{
         requests::{reply, reply_error},
     },
     State, Subscription,
-    watch::{EVERY_UNIT, Watcher, is_unit_name},
+    unit::is_unit_name,
+    watch::{EVERY_UNIT, Watcher},
 };
 use crate::{
     bus::{Body, CallError, error_name},

@@ -17,7 +17,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::event::{Reason, UnitChange};
+use super::{
+    super::event::{Reason, UnitChange},
+    unit::{Unit, changes, is_unit_name, snapshot},
+};
 use crate::{
     bus::{Body, marshal::Malformed},
     limits,
@@ -26,9 +29,6 @@ use crate::{
 /// Stands for all units of a node in a subscription. It is also told like a unit: that the units
 /// of the node are watched.
 pub(super) const EVERY_UNIT: &str = "*";
-/// `SubState` of a unit whose node is lost.
-const AGENT_OFFLINE: &str = "agent-offline";
-
 /// A monitor's number, and the number of one of its subscriptions.
 pub(super) type Watcher = (u32, u32);
 
@@ -47,40 +47,6 @@ enum Stage {
     Waiting(u64),
     /// It knows what we know.
     Told,
-}
-
-/// `ActiveState` and `SubState` of a loaded unit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unit {
-    active: String,
-    sub: String,
-}
-
-impl Unit {
-    fn new(active: &str, sub: &str) -> Self {
-        let cut = |word: &str| word[..word.floor_char_boundary(limits::MAX_NAME)].to_owned();
-        Self {
-            active: cut(active),
-            sub: cut(sub),
-        }
-    }
-
-    /// What a unit is that was announced, until a change of its states is told.
-    fn announced() -> Self {
-        Self::new("inactive", "dead")
-    }
-
-    fn state(&self, reason: Reason) -> UnitChange {
-        UnitChange::State {
-            active: self.active.clone(),
-            sub: self.sub.clone(),
-            reason,
-        }
-    }
-
-    fn is_every_unit(&self) -> bool {
-        self.active.is_empty()
-    }
 }
 
 /// What is watched on one node.
@@ -121,9 +87,12 @@ impl Watch {
     pub(super) fn before_end(&self, unit: &str, watcher: Watcher) -> Vec<Tell> {
         let is_told = |key: &str| {
             self.stages(key, watcher.0)
-                .any(|(w, s)| w != watcher && *s == Stage::Told)
+                .any(|(other, stage)| other != watcher && *stage == Stage::Told)
         };
-        let waits = |key: &str| self.stages(key, watcher.0).any(|(_, s)| *s != Stage::Told);
+        let waits = |key: &str| {
+            self.stages(key, watcher.0)
+                .any(|(_, stage)| *stage != Stage::Told)
+        };
         let is_handed_over = |name: &str| {
             let keys = [name, EVERY_UNIT];
             !keys.iter().any(|key| is_told(key)) && keys.iter().any(|key| waits(key))
@@ -409,7 +378,7 @@ impl Watch {
             let is_inactive = units
                 .get(name)
                 .is_some_and(|unit| unit.active == "inactive");
-            let offline = Unit::new("inactive", AGENT_OFFLINE).state(Reason::Virtual);
+            let offline = Unit::offline().state(Reason::Virtual);
             for (monitor, _) in self
                 .audience(name)
                 .into_iter()
@@ -476,35 +445,4 @@ fn tell(monitor: u32, unit: &str, change: UnitChange) -> Tell {
 
 fn removed(monitor: u32, unit: &str, reason: Reason) -> Tell {
     tell(monitor, unit, UnitChange::Removed { reason })
-}
-
-/// A loaded unit, told to somebody who may know nothing of it.
-fn snapshot(unit: &Unit) -> Vec<UnitChange> {
-    let reason = Reason::Virtual;
-    let mut changes = vec![UnitChange::New { reason }];
-    if !unit.is_every_unit() {
-        changes.push(unit.state(reason));
-    }
-    changes
-}
-
-/// A loaded unit, told to somebody who knows `before`. Only an agent that does not tell all it
-/// passes on makes this necessary.
-fn changes(before: Option<&Unit>, unit: &Unit) -> Vec<UnitChange> {
-    let reason = Reason::Real;
-    let mut changes = Vec::new();
-    if before.is_none() {
-        changes.push(UnitChange::New { reason });
-    }
-    if !unit.is_every_unit() && *before.unwrap_or(&Unit::announced()) != *unit {
-        changes.push(unit.state(reason));
-    }
-    changes
-}
-
-/// Whether this can be the name of a unit (systemd.unit(5)). Agents are not trusted with it, and
-/// clients get an error for anything else.
-pub(super) fn is_unit_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
-    !name.is_empty() && name.len() <= limits::MAX_NAME && name.bytes().all(is_allowed)
 }
