@@ -473,7 +473,7 @@ mod tests {
             let order = Rc::clone(&order);
             executor
                 .spawn(async move {
-                    sleep(after * MS).await;
+                    sleep_until(start + after * MS).await;
                     assert!(clock::monotonic() >= start + after * MS);
                     order.borrow_mut().push(after);
                 })
