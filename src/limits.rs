@@ -154,6 +154,9 @@ pub const KEPT_INBOX_EVENTS: usize = 4 * WINDOW;
 pub const MAX_UNREGISTERED: usize = 1024;
 /// Requests of all clients that wait for answers of one node.
 pub const MAX_REQUESTS_PER_NODE: usize = 1024;
+/// Jobs of one node whose acceptance is overdue and would be cancelled, should it come. An agent of
+/// ours has its own deadline and cancels them itself.
+pub const MAX_LATE_JOBS: usize = 64;
 /// Jobs in flight on one node. systemd itself merges jobs of one unit; this many units at once is
 /// a client that has lost control.
 pub const MAX_JOBS_PER_NODE: usize = 4096;
@@ -256,6 +259,7 @@ const _: () = assert!(REQUEST.as_millis() < CLIENT_CALL.as_millis());
 const _: () = assert!(CONNECT.as_millis() < MANAGER_CONNECT.as_millis());
 const _: () = assert!(BUS_FIRST_RETRY.as_millis() < BUS_LONGEST_RETRY.as_millis());
 const _: () = assert!(SYSTEMD_FIRST_RETRY.as_millis() < SYSTEMD_LONGEST_RETRY.as_millis());
+const _: () = assert!(MAX_LATE_JOBS < MAX_REQUESTS_PER_NODE);
 const _: () = assert!(MAX_REQUESTS_TO_SYSTEMD <= MAX_JOBS_PER_NODE);
 const _: () = assert!(EVENTS_PER_TURN >= WINDOW);
 const _: () = assert!(CONFIG_QUOTED_CHARS < LOG_MESSAGE_BYTES);

@@ -1,6 +1,8 @@
 //! Calls to agents that wait for an answer. Each ends exactly once: answered, refused, too late,
 //! or lost with its node.
 
+use std::collections::BTreeMap;
+
 use super::{
     State,
     event::{Action, Call, PeerId, ToPeer},
@@ -234,6 +236,7 @@ impl State {
                 deadline: deadline.at,
             };
             peer.pending.insert(deadline.serial, late);
+            forget_oldest_late_job(&mut peer.pending);
         }
         let node = peer
             .node
@@ -257,6 +260,17 @@ impl State {
         }
         self.jobs.forget_clients();
         self.listings.clear();
+    }
+}
+
+/// An agent that lives and never answers must not fill the places of its node with what is late.
+fn forget_oldest_late_job(pending: &mut BTreeMap<u32, Pending>) {
+    let is_late = |call: &Pending| matches!(call.purpose, Purpose::LateJob(_));
+    if pending.values().filter(|call| is_late(call)).count() > limits::MAX_LATE_JOBS {
+        let oldest = pending.iter().find(|(_, call)| is_late(call));
+        if let Some(serial) = oldest.map(|(serial, _)| *serial) {
+            pending.remove(&serial);
+        }
     }
 }
 

@@ -140,6 +140,26 @@ fn requests_without_an_answer_do_not_fill_the_node_for_ever() {
 }
 
 #[test]
+fn jobs_without_an_answer_do_not_fill_the_node_for_ever() {
+    let mut manager = Manager::with_nodes();
+    let first = sent(&manager.start("rpi4", "a.service"))[0].clone();
+    let mut last = first.clone();
+    for _ in 1..limits::MAX_REQUESTS_PER_NODE {
+        last = sent(&manager.start("rpi4", "a.service"))[0].clone();
+    }
+    let actions = manager.start("rpi4", "a.service");
+    assert_eq!(refusal(&actions).unwrap().0, error_name::LIMITS_EXCEEDED);
+    manager.wait_with(limits::REQUEST, |manager| {
+        manager.message(RPI4, FromPeer::Heartbeat);
+    });
+    assert_eq!(sent(&manager.start("rpi4", "a.service")).len(), 1);
+    // The latest of the overdue are still cancelled when they are accepted after all.
+    let cancels = |actions: &[Action]| sent(actions).iter().any(|sent| sent.is_call("JobCancel"));
+    assert!(cancels(&manager.answer(&last, Body::default())));
+    assert!(!cancels(&manager.answer(&first, Body::default())));
+}
+
+#[test]
 fn the_loss_of_the_node_ends_its_requests_at_once() {
     let mut manager = Manager::with_nodes();
     manager.relay("rpi4", "Reload", Body::default());
