@@ -22,11 +22,7 @@ use std::{
 };
 
 use daemons::{Connection, Folder, Manager, Refusal, install_tree, manager_call, within};
-use hirte::bus::{
-    Body, Kind, Message, ObjectPath,
-    marshal::{Endian, Writer},
-    names,
-};
+use hirte::bus::{Body, Kind, Message, ObjectPath, names};
 use lab::{Lab, Node};
 
 /// For what takes milliseconds or, with systemd and several labs on one machine, seconds.
@@ -409,23 +405,25 @@ fn unique_name(client: &mut Connection<UnixStream>, node: &Node) -> String {
 
 /// The units of an agent, as `ListUnits` tells them.
 fn listed(units: &[(&str, &str, &str)]) -> Body {
-    let mut writer = Writer::default();
-    writer.array(8, |rows| {
-        for (unit, active, sub) in units {
-            rows.align(8);
-            for text in [unit, "", "loaded", active, sub, "", "/a"] {
-                rows.str(text);
-            }
-            rows.u32(0);
-            rows.str("");
-            rows.str("/");
-        }
-    });
-    Body {
-        signature: "a(ssssssouso)".into(),
-        endian: Endian::Little,
-        bytes: writer.into_bytes(),
-    }
+    let path = |path: &str| ObjectPath(path.to_owned());
+    let rows: Vec<_> = units
+        .iter()
+        .map(|(unit, active, sub)| {
+            (
+                *unit,
+                "",
+                "loaded",
+                *active,
+                *sub,
+                "",
+                path("/a"),
+                0_u32,
+                "",
+                path("/"),
+            )
+        })
+        .collect();
+    Body::of(&(rows,))
 }
 
 /// The C agent tells nothing of a unit that it was asked to watch by an earlier manager, and of

@@ -14,6 +14,8 @@ pub mod message;
 pub mod names;
 pub mod reader;
 pub mod relay;
+#[cfg(test)]
+pub(crate) mod samples;
 mod signature;
 
 pub use body::{Body, ObjectPath, Value};

@@ -12,7 +12,7 @@ use super::{
     SystemdAccess,
 };
 use crate::{
-    bus::{Body, CallError, ObjectPath, Value, body::Entry, names},
+    bus::{Body, CallError, ObjectPath, Value, body::Entry, names, samples::list_of_units},
     core::{Instant, Level, Now},
 };
 
@@ -268,27 +268,6 @@ pub(super) fn list_of_jobs(jobs: &[(u32, &str, &str)]) -> Body {
         .map(|(number, unit, state)| (*number, *unit, "start", *state, path(), path()))
         .collect();
     Body::of(&(rows,))
-}
-
-/// An `a(ssssssouso)`, written by hand as it has more columns than our tuples.
-pub(super) fn list_of_units(units: &[(&str, &str, &str)]) -> Body {
-    let mut writer = crate::bus::marshal::Writer::default();
-    writer.array(8, |rows| {
-        for (name, active, sub) in units {
-            rows.align(8);
-            for text in [name, "Description", "loaded", active, sub, "", "/a"] {
-                rows.str(text);
-            }
-            rows.u32(0);
-            rows.str("");
-            rows.str("/");
-        }
-    });
-    Body {
-        signature: "a(ssssssouso)".into(),
-        bytes: writer.into_bytes(),
-        ..Body::default()
-    }
 }
 
 pub(super) fn properties(of_unit: &[(&'static str, &str)]) -> Body {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    bus::{ObjectPath, error_name, marshal::Writer, names},
+    bus::{ObjectPath, error_name, names, samples::list_of_units},
     manager::state::event::{Credentials, MonitorMethod, Reason, UnitChange},
 };
 
@@ -32,7 +32,7 @@ impl Manager {
         let request = sent(asked)
             .into_iter()
             .find(|sent| sent.is_call("ListUnits"));
-        self.answer(&request.unwrap(), listed(units))
+        self.answer(&request.unwrap(), list_of_units(units))
     }
 
     fn told(&mut self, unit: &str, change: UnitChange) -> Vec<Action> {
@@ -61,26 +61,6 @@ impl Manager {
             client,
             credentials,
         })
-    }
-}
-
-fn listed(units: &[(&str, &str, &str)]) -> Body {
-    let mut writer = Writer::default();
-    writer.array(8, |rows| {
-        for (unit, active, sub) in units {
-            rows.align(8);
-            for text in [unit, "", "loaded", active, sub, "", "/a"] {
-                rows.str(text);
-            }
-            rows.u32(0);
-            rows.str("");
-            rows.str("/");
-        }
-    });
-    Body {
-        signature: "a(ssssssouso)".into(),
-        bytes: writer.into_bytes(),
-        ..Body::default()
     }
 }
 
@@ -314,7 +294,7 @@ fn a_monitor_ends_with_its_owner_and_tells_its_peers() {
 
     let asked = manager.subscribe(1, "rpi4", &["a.service"]);
     manager.list(&asked, &[("a.service", "active", "running")]);
-    let (interface, changed) = ("i".to_owned(), listed(&[]));
+    let (interface, changed) = ("i".to_owned(), list_of_units(&[]));
     let told = manager.told("a.service", UnitChange::Properties { interface, changed });
     let to = |action: &Action| match action {
         Action::EmitTo { client, .. } => client.clone(),

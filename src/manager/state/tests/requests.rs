@@ -1,28 +1,15 @@
 //! Calls to agents: each client's call gets exactly one answer, in time.
 
 use super::*;
-use crate::bus::{error_name, marshal};
+use crate::bus::{error_name, marshal, samples::list_of_units};
 
-/// A unit as systemd lists it. The tuple of ten has no `Marshal`, so it is written by hand.
+/// Units as systemd lists them.
 fn units(names: &[&str]) -> Body {
-    let mut writer = marshal::Writer::default();
-    writer.array(8, |units| {
-        for name in names {
-            units.align(8);
-            for text in [name, "a unit", "loaded", "active", "running", ""] {
-                units.str(text);
-            }
-            units.str("/org/freedesktop/systemd1/unit/x");
-            units.u32(0);
-            units.str("");
-            units.str("/");
-        }
-    });
-    Body {
-        signature: "a(ssssssouso)".into(),
-        endian: marshal::Endian::Little,
-        bytes: writer.into_bytes(),
-    }
+    let units: Vec<_> = names
+        .iter()
+        .map(|name| (*name, "active", "running"))
+        .collect();
+    list_of_units(&units)
 }
 
 /// Names of node and unit of each element of the answer to `ListUnits`.
