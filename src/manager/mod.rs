@@ -6,7 +6,6 @@
 //! [`peers`], and the end of the turn writes them to the sockets.
 
 pub mod api;
-mod api_bus;
 pub mod command;
 mod job_ids;
 pub mod peers;

@@ -11,7 +11,6 @@ use smol::{LocalExecutor, channel};
 
 use super::{
     api,
-    api_bus::{self, ApiBus},
     job_ids::JobIds,
     peers,
     state::{
@@ -20,11 +19,16 @@ use super::{
     },
 };
 use crate::{
-    bus::{Body, message::BodyCheck},
-    daemon::{self, Alarm, Notify, Recorder, Signal, clock, signals},
+    bus::{Body, message::BodyCheck, names},
+    daemon::{
+        self, Alarm, Notify, Recorder, Signal,
+        bus::{self, Bus, BusEvent},
+        clock, signals,
+    },
     limits, logging,
     reactor::{self, Async},
     wire::{
+        address,
         inbox::Inbox,
         link::{Closed, Link, LinkSettings, Received, Role, Stream},
         tcp::{self, KeepAlive, Listener},
@@ -76,7 +80,7 @@ struct Loop {
     inbox: Inbox<Incoming>,
     state: State,
     actions: Vec<Action>,
-    bus: ApiBus,
+    bus: Bus,
     peers: BTreeMap<PeerId, Link>,
     /// Peers to which something was sent in this turn.
     to_flush: BTreeSet<PeerId>,
@@ -116,7 +120,7 @@ impl Loop {
             inbox,
             state: State::new(settings),
             actions: Vec::new(),
-            bus: ApiBus::default(),
+            bus: Bus::new(vec![names::MANAGER_BUS_NAME]),
             peers: BTreeMap::new(),
             to_flush: BTreeSet::new(),
             next_peer: 1,
@@ -166,7 +170,7 @@ impl Loop {
             self.notify.status(&status);
         }
         while let Some(event) = self.bus.flush() {
-            self.handle(event);
+            self.handle_bus_event(event);
         }
         self.queues.bus_bytes = self.queues.bus_bytes.max(self.bus.queued());
         for peer in std::mem::take(&mut self.to_flush) {
@@ -183,10 +187,14 @@ impl Loop {
     fn take(&mut self, incoming: Incoming) {
         let event = match incoming {
             Incoming::BusConnected(stream) => {
-                self.bus
-                    .connected(stream, &self.executor, &self.inbox, Incoming::Bus)
+                let (executor, inbox) = (&self.executor, &self.inbox);
+                let event = self.bus.connected(stream, executor, inbox, Incoming::Bus);
+                event.and_then(|event| self.bus_event(event))
             }
-            Incoming::Bus(received) => self.bus.received(received, decode_call),
+            Incoming::Bus(received) => {
+                let event = self.bus.received(received);
+                event.and_then(|event| self.bus_event(event))
+            }
             Incoming::Accepted(accepted) => self.accepted(accepted),
             Incoming::AcceptFailed(error) => Some(Event::AcceptFailed {
                 reason: error.to_string(),
@@ -240,8 +248,36 @@ impl Loop {
         }
         self.actions = actions;
         if let Some(event) = self.bus.overflow() {
+            self.handle_bus_event(event);
+        }
+    }
+
+    fn handle_bus_event(&mut self, event: BusEvent) {
+        if let Some(event) = self.bus_event(event) {
             self.handle(event);
         }
+    }
+
+    /// What an event of the bus means for the state.
+    fn bus_event(&mut self, event: BusEvent) -> Option<Event> {
+        Some(match event {
+            BusEvent::Attached => Event::BusAttached,
+            BusEvent::Lost { reason } => Event::BusLost { reason },
+            BusEvent::NameRefused { name, reason } => {
+                let name = name.to_owned();
+                Event::BusNameRefused { name, reason }
+            }
+            BusEvent::Congested(is_congested) => Event::BusCongested(is_congested),
+            BusEvent::Call(message) => return decode_call(&mut self.bus, message),
+            BusEvent::ClientKnown {
+                client,
+                credentials,
+            } => Event::ClientKnown {
+                client,
+                credentials,
+            },
+            BusEvent::ClientLeft { client } => Event::ClientLeft { client },
+        })
     }
 
     fn perform(&mut self, action: Action) {
@@ -265,7 +301,10 @@ impl Loop {
             Action::WatchClient(client) => self.bus.watch(client),
             Action::UnwatchClient(client) => self.bus.unwatch(&client),
             Action::LookUpClient(client) => self.bus.look_up(client),
-            Action::AttachBus => self.inbox.push(Incoming::BusConnected(api_bus::connect())),
+            Action::AttachBus => {
+                let stream = bus::connect(&address::system_bus());
+                self.inbox.push(Incoming::BusConnected(stream));
+            }
             Action::Send {
                 peer,
                 serial,
@@ -360,7 +399,7 @@ fn peer_lost(peer: PeerId, reason: &Closed) -> Event {
 }
 
 /// A client's call becomes an event; what needs no state is answered here.
-fn decode_call(bus: &mut ApiBus, message: crate::bus::Message) -> Option<Event> {
+fn decode_call(bus: &mut Bus, message: crate::bus::Message) -> Option<Event> {
     match api::decode(message) {
         api::Incoming::Event(event) => Some(event),
         api::Incoming::MachineId(call) => {

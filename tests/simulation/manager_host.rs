@@ -6,10 +6,10 @@ use std::{
 };
 
 use hirte::{
-    core::Instant,
+    core::{Credentials, Instant},
     manager::{
         peers,
-        state::event::{Action, Credentials, Event, PeerId},
+        state::event::{Action, Event, PeerId},
     },
 };
 

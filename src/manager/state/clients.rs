@@ -1,13 +1,16 @@
 //! Who calls: the caller's uid and pid, looked up beside the request, for the log, and before it
 //! where it decides what the caller may do.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use super::{
-    event::{Action, Call, Credentials, MonitorMethod},
+    event::{Action, Call, MonitorMethod},
     log,
 };
-use crate::{core::Level, limits};
+use crate::{
+    core::{Credentials, Level},
+    limits,
+};
 
 /// Who a caller was that left the bus before anybody could ask.
 const LEFT: &str = "uid unknown (left)";
@@ -155,10 +158,4 @@ impl Clients {
 fn write(client: &str, who: &str, request: &str, actions: &mut Vec<Action>) {
     let text = format!("{request}, asked by {client} ({who})");
     log(actions, Level::Info, text);
-}
-
-impl fmt::Display for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uid {}, pid {}", self.uid, self.pid)
-    }
 }

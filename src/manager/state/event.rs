@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bus::{Body, CallError, JobKind, Value},
-    core::Level,
+    core::{Credentials, Level},
 };
 
 pub use monitor::{MonitorMethod, Reason, UnitChange};
@@ -128,15 +128,6 @@ pub enum Method {
     Refused(CallError),
 }
 
-/// Who stands behind a bus name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Credentials {
-    /// User of the process.
-    pub uid: u32,
-    /// The process.
-    pub pid: u32,
-}
-
 /// The most that the queues of the edges have held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueHighWater {
@@ -165,6 +156,8 @@ pub enum Event {
     },
     /// The bus does not give us our name: another program owns it, or the policy forbids it.
     BusNameRefused {
+        /// The name.
+        name: String,
         /// For the log.
         reason: String,
     },

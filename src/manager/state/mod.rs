@@ -41,14 +41,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bus::{CallError, Value, error_name},
-    core::{Instant, Level, Now, retry_delay},
+    core::{Credentials, Instant, Level, Now, retry_delay},
     limits,
 };
 
 use self::{
     clients::Clients,
     counters::Counters,
-    event::{Action, Credentials, Event, Object, PeerId, Signal},
+    event::{Action, Event, Object, PeerId, Signal},
     jobs::Jobs,
     listing::Listings,
     metrics::Metrics,
@@ -213,7 +213,9 @@ impl State {
             Event::Started { last_job_id } => self.start(now, last_job_id, actions),
             Event::BusAttached => self.bus_attached(actions),
             Event::BusLost { reason } => self.bus_lost(now, &reason, actions),
-            Event::BusNameRefused { reason } => Self::bus_name_refused(&reason, actions),
+            Event::BusNameRefused { name, reason } => {
+                Self::bus_name_refused(&name, &reason, actions);
+            }
             Event::BusCongested(congested) => self.bus_is_congested(congested, actions),
             Event::Call {
                 call,
@@ -375,8 +377,8 @@ impl State {
         }
     }
 
-    fn bus_name_refused(reason: &str, actions: &mut Vec<Action>) {
-        let text = format!("Failed to acquire the bus name org.containers.hirte: {reason}");
+    fn bus_name_refused(name: &str, reason: &str, actions: &mut Vec<Action>) {
+        let text = format!("Failed to acquire the bus name {name}: {reason}");
         log(actions, Level::Error, text);
         actions.push(Action::Exit { status: 1 });
     }

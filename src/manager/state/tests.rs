@@ -330,7 +330,8 @@ fn the_bus_is_tried_again_after_0_and_0_1_and_0_2_and_at_most_2_seconds() {
 fn a_taken_bus_name_ends_the_process_with_status_1() {
     let mut manager = Manager::empty();
     let reason = "another program owns it".to_owned();
-    let actions = manager.event(Event::BusNameRefused { reason });
+    let name = "org.containers.hirte".to_owned();
+    let actions = manager.event(Event::BusNameRefused { name, reason });
     assert_eq!(logged(&actions)[0].0, Level::Error);
     assert!(actions.contains(&Action::Exit { status: 1 }));
 }

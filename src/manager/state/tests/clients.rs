@@ -1,7 +1,7 @@
 //! Who asked, in the log.
 
 use super::*;
-use crate::manager::state::event::Credentials;
+use crate::core::Credentials;
 
 fn ask(manager: &mut Manager, client: &str) -> Vec<Action> {
     let call = Call {

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     bus::{ObjectPath, error_name, names, samples::list_of_units},
-    manager::state::event::{Credentials, MonitorMethod, Reason, UnitChange},
+    core::Credentials,
+    manager::state::event::{MonitorMethod, Reason, UnitChange},
 };
 
 const OWNER: &str = ":1.5";
