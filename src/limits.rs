@@ -212,6 +212,8 @@ pub const CONFIG_QUOTED_CHARS: usize = 80;
 pub const CONFIG_QUOTED_BYTES: usize = 64;
 /// Bytes of a node's name: what a file name may have, so that a name can become one.
 pub const NODE_NAME_BYTES: usize = 255;
+/// Bytes of the name of a network interface (`IFNAMSIZ` of Linux, without the final zero).
+pub const INTERFACE_NAME_BYTES: usize = 15;
 /// Bytes of a host name as the DNS limits it (RFC 1035, 2.3.4, without the root's dot).
 pub const HOST_NAME_BYTES: usize = 253;
 /// The shortest interval or threshold: below it the daemons would be busy with their own timers, and

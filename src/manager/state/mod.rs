@@ -8,6 +8,7 @@
 //! - [`event`]: events, actions and the types they are made of
 //! - `calls`: what each method of the public API does
 //! - `peers`: connections of agents, their registration, their loss, whether they live
+//! - `heartbeats`: what the nodes hear when there is nothing else
 //! - `requests`: calls to agents that wait for an answer, each with a deadline
 //! - `jobs`: the life of a job
 //! - `listing`: the units, or unit files, of all nodes in one answer
@@ -21,6 +22,7 @@ mod calls;
 mod clients;
 mod counters;
 pub mod event;
+mod heartbeats;
 mod internal;
 mod jobs;
 mod listing;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub nodes: Vec<String>,
     /// A node that was silent this long is offline; zero switches the check off.
     pub silence_limit: Duration,
+    /// Time between heartbeats to each node; `None` for no heartbeats. Not zero.
+    pub heartbeat_interval: Option<Duration>,
 }
 
 /// Every deadline that a manager has.
@@ -71,6 +75,8 @@ pub struct Settings {
 enum Timer {
     /// The periodic tick: watchdog, liveness of the nodes, connections that do not register.
     Tick,
+    /// A heartbeat is due that does not wait for the tick.
+    Heartbeat,
     /// The oldest request to an agent must have been answered.
     Request,
     /// The end of an attempt to reach the bus, or the next one.
@@ -142,6 +148,8 @@ pub struct State {
     bus_congested: bool,
     ready: bool,
     next_tick: Instant,
+    /// When the next heartbeat is due, if any is wanted.
+    heartbeat_due: Instant,
     /// Number of nodes that are online, and the one that was last shown.
     online: usize,
     shown_online: Option<usize>,
@@ -192,6 +200,7 @@ impl State {
             bus_congested: false,
             ready: false,
             next_tick: Instant::default(),
+            heartbeat_due: Instant::default(),
             online: 0,
             shown_online: None,
             slept: Duration::ZERO,
@@ -246,15 +255,21 @@ impl State {
     /// When the next [`Event::Deadline`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        [Timer::Tick, Timer::Request, Timer::AttachBus]
-            .into_iter()
-            .filter_map(|timer| self.timer(timer))
-            .min()
+        [
+            Timer::Tick,
+            Timer::Heartbeat,
+            Timer::Request,
+            Timer::AttachBus,
+        ]
+        .into_iter()
+        .filter_map(|timer| self.timer(timer))
+        .min()
     }
 
     fn timer(&self, timer: Timer) -> Option<Instant> {
         match timer {
             Timer::Tick => Some(self.next_tick),
+            Timer::Heartbeat => self.heartbeat_timer(),
             Timer::Request => self.deadlines.first().map(|deadline| deadline.at),
             Timer::AttachBus => match self.bus {
                 Bus::Waiting(until) | Bus::Attaching(until) => Some(until),
@@ -291,6 +306,7 @@ impl State {
             Bus::Waiting(_) | Bus::Attaching(_) | Bus::Attached => {}
         }
         self.expire_requests(now, actions);
+        self.heartbeat_if_due(now, actions);
         if self.next_tick <= now.monotonic {
             self.notice_stall(now);
             self.next_tick = now.monotonic + limits::TICK;
