@@ -16,10 +16,10 @@ use std::{
 };
 
 use listenfd::ListenFd;
-use rustix::net::sockopt::socket_peercred;
+use rustix::net::sockopt::{socket_acceptconn, socket_peercred};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{link::Stream, tcp};
+use super::{address::connect_unix, link::Stream, tcp};
 use crate::{limits, reactor::Async};
 
 /// Accepts connections.
@@ -123,20 +123,24 @@ pub fn activated() -> io::Result<Vec<Listener>> {
 }
 
 fn take(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {
-    let refused = || {
-        let text = format!(
-            "socket {} of those that systemd passed listens neither on TCP nor on a Unix stream socket",
-            index + 1
-        );
-        io::Error::new(io::ErrorKind::InvalidInput, text)
-    };
-    if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
+    if let Ok(Some(listener)) = passed.take_tcp_listener(index)
+        && socket_acceptconn(&listener)?
+    {
         return Ok(Listener::Tcp(tcp::Listener::new(listener)?));
     }
-    match passed.take_unix_listener(index) {
-        Ok(Some(listener)) => Ok(Listener::Unix(Async::new(listener)?)),
-        Ok(None) | Err(_) => Err(refused()),
+    if let Ok(Some(listener)) = passed.take_unix_listener(index)
+        && socket_acceptconn(&listener)?
+    {
+        return Ok(Listener::Unix(Async::new(listener)?));
     }
+    let number = index + 1;
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!(
+            "socket {number} of those that systemd passed listens neither on TCP nor on a Unix \
+             stream socket"
+        ),
+    ))
 }
 
 /// The file of a Unix socket that we listen on. Dropping it removes the file.
@@ -144,19 +148,22 @@ fn take(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {
 pub struct SocketFile {
     path: PathBuf,
     /// Held as long as we listen: what another process left behind has no lock.
-    _lock: File,
+    lock: File,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Where it can not be removed, the next one to listen replaces it.
         let _ = fs::remove_file(&self.path);
+        // Closing is not enough while a process that was just forked still has the descriptor.
+        let _ = self.lock.unlock();
     }
 }
 
 /// Listens on a Unix socket at `path`, for processes of our own user and for root. A socket that a
-/// process left behind is replaced, one that a process listens on is not: who listens holds a lock
-/// on the file `path` with `.lock` added, which stays there.
+/// process left behind is replaced, one that a process listens on is not. So that two who start at
+/// once do not replace each other's, who listens holds a lock on the file `path` with `.lock`
+/// added, which stays there.
 pub fn unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
     let lock = lock(path)?;
     remove_stale(path)?;
@@ -164,7 +171,7 @@ pub fn unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile {
         path: path.to_owned(),
-        _lock: lock,
+        lock,
     };
     // Nobody can connect before `listen`.
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
@@ -183,18 +190,23 @@ fn lock(path: &Path) -> io::Result<File> {
         .open(name)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::AddrInUse,
-            "another process listens there",
-        )),
+        Err(TryLockError::WouldBlock) => Err(is_in_use()),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Removes a socket, and nothing else.
+fn is_in_use() -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")
+}
+
+/// Removes a socket on which nobody listens, and nothing else.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
+        Ok(found) if found.file_type().is_socket() => match connect_unix(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+            // systemd, say, which takes no lock.
+            Ok(_) | Err(_) => Err(is_in_use()),
+        },
         Ok(_) => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
             "there is a file that is no socket",
@@ -261,9 +273,12 @@ mod tests {
     fn a_socket_that_was_left_behind_is_replaced_and_another_file_is_not() {
         let folder = Folder::new("stale");
         let path = folder.0.join("socket");
-        drop(UnixListener::bind(&path).unwrap());
-        assert!(path.exists());
+        let other = UnixListener::bind(&path).unwrap();
         block_on(&LocalExecutor::new(), async {
+            let error = unix(&path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            drop(other);
+            assert!(path.exists());
             drop(unix(&path).unwrap());
             fs::write(&path, "precious").unwrap();
             let error = unix(&path).unwrap_err();
