@@ -54,7 +54,8 @@ pub const STALL: Duration = TICK;
 /// A jump of the boot-time clock against the monotonic one that counts as a suspend: far above
 /// the microseconds between reading the two.
 pub const SUSPEND: Duration = Duration::from_millis(500);
-/// Failed attempts in a row that are each logged; later ones only every [`QUIET_RETRY_LOG`].
+/// Failed attempts in a row that are each logged; later ones only every [`QUIET_RETRY_LOG`]. For
+/// those to reach the manager it is the default.
 pub const LOUD_RETRIES: u32 = 10;
 /// How often attempts that keep failing are logged.
 pub const QUIET_RETRY_LOG: Duration = Duration::from_mins(1);
@@ -62,8 +63,9 @@ pub const QUIET_RETRY_LOG: Duration = Duration::from_mins(1);
 /// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
 /// and the next attempt is due.
 pub const CONNECT: Duration = Duration::from_secs(2);
-/// Sent data that nobody acknowledged for this long means that the peer is gone. Less than the time
-/// after which a silent node is offline, so that the cause is known by then.
+/// Sent data that nobody acknowledged for this long means that the peer is gone, unless another
+/// time is configured. Less than the time after which a silent node is offline, so that the cause
+/// is known by then.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause of the listener after an error of this machine, such as no free descriptors, so that it
 /// neither spins nor stops.

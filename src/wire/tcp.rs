@@ -85,7 +85,11 @@ impl Listener {
         })
     }
 
-    /// The next connection, as [`accept`] says.
+    /// The next connection.
+    ///
+    /// Connections that were lost before they were accepted are passed over. An error is about
+    /// this machine (no descriptors, no memory); it is returned after `limits::ACCEPT_PAUSE`, so
+    /// that a caller can report it and just call again.
     pub async fn accept(&self) -> io::Result<(Async<TcpStream>, SocketAddr)> {
         let (stream, address) = accept(&self.listener, TcpListener::accept).await?;
         Ok((Async::new(stream)?, address))
@@ -97,11 +101,7 @@ impl Listener {
     }
 }
 
-/// The next connection of a listening socket of any kind.
-///
-/// Connections that were lost before they were accepted are passed over. An error is about this
-/// machine (no descriptors, no memory); it is returned after `limits::ACCEPT_PAUSE`, so that a
-/// caller can report it and just call again.
+/// The next connection of a listening socket of any kind, as [`Listener::accept`] says.
 pub(super) async fn accept<L: AsFd, T>(
     listener: &Async<L>,
     accept: impl Fn(&L) -> io::Result<T>,
