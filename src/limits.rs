@@ -54,7 +54,8 @@ pub const STALL: Duration = TICK;
 /// A jump of the boot-time clock against the monotonic one that counts as a suspend: far above
 /// the microseconds between reading the two.
 pub const SUSPEND: Duration = Duration::from_millis(500);
-/// Failed attempts in a row that are each logged; later ones only every [`QUIET_RETRY_LOG`].
+/// Failed attempts in a row that are each logged; later ones only every [`QUIET_RETRY_LOG`]. For
+/// those to reach the manager it is the default.
 pub const LOUD_RETRIES: u32 = 10;
 /// How often attempts that keep failing are logged.
 pub const QUIET_RETRY_LOG: Duration = Duration::from_mins(1);
@@ -71,8 +72,9 @@ pub const PROXY_ANNOUNCE: Duration = Duration::from_secs(2);
 /// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
 /// and the next attempt is due.
 pub const CONNECT: Duration = Duration::from_secs(2);
-/// Sent data that nobody acknowledged for this long means that the peer is gone. Less than the time
-/// after which a silent node is offline, so that the cause is known by then.
+/// Sent data that nobody acknowledged for this long means that the peer is gone, unless another
+/// time is configured. Less than the time after which a silent node is offline, so that the cause
+/// is known by then.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause of the listener after an error of this machine, such as no free descriptors, so that it
 /// neither spins nor stops.
@@ -228,6 +230,8 @@ pub const CONFIG_QUOTED_CHARS: usize = 80;
 pub const CONFIG_QUOTED_BYTES: usize = 64;
 /// Bytes of a node's name: what a file name may have, so that a name can become one.
 pub const NODE_NAME_BYTES: usize = 255;
+/// Bytes of the name of a network interface (`IFNAMSIZ` of Linux, without the final zero).
+pub const INTERFACE_NAME_BYTES: usize = 15;
 /// Bytes of a host name as the DNS limits it (RFC 1035, 2.3.4, without the root's dot).
 pub const HOST_NAME_BYTES: usize = 253;
 /// The shortest interval or threshold: below it the daemons would be busy with their own timers, and

@@ -245,14 +245,17 @@ fn without_any_file_the_built_in_defaults_apply() {
 fn every_key_is_read() {
     let manager = Machine::with(
         MANAGER,
-        "[hirte]\nManagerPort=1\nAllowedNodeNames=a\nNodeHeartbeatThreshold=10s\n\
+        "[hirte]\nManagerPort=1\nListenAddress=10.0.0.1, [fe80::1%eth0]\nUseTCP=no\nUseUDS=no\n\
+         AllowedNodeNames=a\nNodeHeartbeatThreshold=10s\nHeartbeatInterval=4\n\
          TCPKeepAliveTime=2\nTCPKeepAliveInterval=3\nTCPKeepAliveCount=5\n\
+         TCPUserTimeout=2500ms\nIPReceiveErrors=no\n\
          LogLevel=Warning\nLogTarget=STDERR-full\nLogIsQuiet=Yes\n",
     );
     let tcp_keep_alive = KeepAlive {
         time: Some(Duration::from_secs(2)),
         interval: Some(Duration::from_secs(3)),
         count: Some(5),
+        user_timeout: Some(Duration::from_millis(2500)),
     };
     let log = LogSettings {
         level: Level::Warn,
@@ -263,9 +266,15 @@ fn every_key_is_read() {
         manager.manager(),
         ManagerConfig {
             port: 1,
+            listen_addresses: ["10.0.0.1", "fe80::1%eth0"]
+                .map(|address| address.parse().unwrap())
+                .to_vec(),
+            use_tcp: false,
+            use_uds: false,
             allowed_node_names: vec!["a".to_owned()],
             node_sections: Vec::new(),
             node_heartbeat_threshold: Some(Duration::from_secs(10)),
+            heartbeat_interval: Some(Duration::from_secs(4)),
             tcp_keep_alive,
             log,
         }
@@ -275,7 +284,9 @@ fn every_key_is_read() {
         AGENT,
         "[hirte-agent]\nNodeName=n\nManagerHost=h\nManagerPort=1\nManagerAddress=unix:path=/run/m\n\
          HeartbeatInterval=3s\nReconnectInterval=1min 30s\nManagerHeartbeatThreshold=0\n\
+         ConnectionRetryCountUntilQuiet=0\n\
          TCPKeepAliveTime=2\nTCPKeepAliveInterval=3\nTCPKeepAliveCount=5\n\
+         TCPUserTimeout=2500ms\nIPReceiveErrors=no\n\
          LogLevel=Warning\nLogTarget=STDERR-full\nLogIsQuiet=Yes\n",
     );
     assert_eq!(
@@ -288,6 +299,7 @@ fn every_key_is_read() {
             heartbeat_interval: Some(Duration::from_secs(3)),
             reconnect_interval: Some(Duration::from_secs(90)),
             manager_heartbeat_threshold: None,
+            loud_retries: 0,
             tcp_keep_alive,
             log,
         }
@@ -457,6 +469,19 @@ fn wrong_values_of_the_manager_are_errors() {
         ("TCPKeepAliveTime=32768", seconds),
         ("TCPKeepAliveInterval=1500ms", seconds),
         ("TCPKeepAliveCount=128", "a number from 0 to 127"),
+        ("TCPUserTimeout=50ms", time),
+        ("IPReceiveErrors=2", "a boolean such as true or false"),
+        ("UseTCP=tcp", "a boolean such as true or false"),
+        ("UseUDS=/run/x", "a boolean such as true or false"),
+        (
+            "ListenAddress=10.0.0.1, localhost",
+            "IP addresses separated by commas, but 'localhost' is none",
+        ),
+        (
+            "ListenAddress=[10.0.0.1]",
+            "IP addresses separated by commas, but '[10.0.0.1]' is none",
+        ),
+        ("HeartbeatInterval=50ms", time),
         ("LogLevel=loud", "one of DEBUG, INFO, WARN, ERROR"),
         ("LogTarget=syslog", "one of journald, stderr, stderr-full"),
         ("LogIsQuiet=maybe", "a boolean such as true or false"),
@@ -490,6 +515,10 @@ fn wrong_values_of_the_agent_are_errors() {
         ("HeartbeatInterval=-5", time),
         ("ReconnectInterval=30d", time),
         ("ManagerHeartbeatThreshold=5", time),
+        (
+            "ConnectionRetryCountUntilQuiet=-1",
+            "a number from 0 to 4294967295",
+        ),
         ("LogLevel=TRACE", "one of DEBUG, INFO, WARN, ERROR"),
     ] {
         let machine = Machine::with(AGENT, format!("[hirte-agent]\n{line}\n"));
@@ -654,7 +683,7 @@ fn a_host_on_the_command_line_wins_over_an_address_in_a_file() {
 fn what_is_unknown_is_a_notice() {
     let machine = Machine::with(
         MANAGER,
-        "LogLevel=debug\n[hirte]\nManagerPrt=1\nmanagerport=1\nHeartbeatInterval=2\n\
+        "LogLevel=debug\n[hirte]\nManagerPrt=1\nmanagerport=1\nReconnectInterval=2\n\
          [Hirte]\nManagerPort=1\n[bluechi-controller]\n[hirte]\nAllowedNodeNames=a,b,a\n",
     );
     assert_eq!(
@@ -663,7 +692,7 @@ fn what_is_unknown_is_a_notice() {
             "etc/hirte/hirte.conf:1: LogLevel stands above any section and is ignored, expected [hirte] before it",
             "etc/hirte/hirte.conf:3: unknown key ManagerPrt in section [hirte] is ignored, did you mean ManagerPort?",
             "etc/hirte/hirte.conf:4: unknown key managerport in section [hirte] is ignored, did you mean ManagerPort?",
-            "etc/hirte/hirte.conf:5: unknown key HeartbeatInterval in section [hirte] is ignored",
+            "etc/hirte/hirte.conf:5: unknown key ReconnectInterval in section [hirte] is ignored",
             "etc/hirte/hirte.conf:6: unknown section [Hirte] is ignored, did you mean [hirte]?",
             "etc/hirte/hirte.conf:8: unknown section [bluechi-controller] is ignored, expected [hirte] or [node NAME]",
             "etc/hirte/hirte.conf:10: AllowedNodeNames: named more than once: a",

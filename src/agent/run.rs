@@ -10,7 +10,7 @@ use super::{
     arguments::{Arguments, VALUE_OPTIONS},
     peer,
     socket::{Socket, SocketEvent},
-    state::{Action, Event, Settings, State, SystemdAccess},
+    state::{Action, Event, Settings, State},
     systemd,
 };
 use crate::{
@@ -37,11 +37,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(status) => return status,
     };
+    let is_of_user = arguments.user;
     let source = ConfigSource {
         file: arguments.config.clone(),
         options: arguments.into_options(),
     };
-    match run(source) {
+    match run(source, is_of_user) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cmdline::complain(PROGRAM, &error),
     }
@@ -70,8 +71,13 @@ impl ConfigSource {
     }
 }
 
-fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
+fn run(source: ConfigSource, is_of_user: bool) -> Result<(), Box<dyn Error>> {
     let config = source.load()?;
+    let systemd = if is_of_user {
+        systemd::Place::of_user(env::var_os("XDG_RUNTIME_DIR"))?
+    } else {
+        systemd::Place::of_machine()
+    };
     let running = config.clone();
     let manager = config.manager().to_string();
     let endpoints = address::parse(&manager)?;
@@ -82,11 +88,8 @@ fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
         heartbeat_interval: config.heartbeat_interval,
         reconnect_interval: config.reconnect_interval,
         manager_threshold: config.manager_heartbeat_threshold,
-        systemd: if rustix::process::geteuid().is_root() {
-            SystemdAccess::Private
-        } else {
-            SystemdAccess::Bus
-        },
+        loud_retries: config.loud_retries,
+        systemd: systemd.access(),
         machine_id: daemon::machine_id(),
     };
     let executor = Rc::new(LocalExecutor::new());
@@ -95,6 +98,7 @@ fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
         &executor,
         settings,
         (source, running),
+        systemd,
         endpoints,
         keep_alive,
     )?;
@@ -121,7 +125,7 @@ struct Daemon {
     peer: Socket<Input>,
     systemd: Socket<Input>,
     translator: systemd::Translator,
-    access: SystemdAccess,
+    place: systemd::Place,
     endpoints: Vec<Endpoint>,
     keep_alive: KeepAlive,
     source: ConfigSource,
@@ -137,6 +141,7 @@ impl Daemon {
         executor: &Rc<LocalExecutor<'static>>,
         settings: Settings,
         (source, running): (ConfigSource, AgentConfig),
+        place: systemd::Place,
         endpoints: Vec<Endpoint>,
         keep_alive: KeepAlive,
     ) -> std::io::Result<Self> {
@@ -150,16 +155,15 @@ impl Daemon {
         let mut recorder = Recorder::from_env();
         // The first line of a recorded run has the settings in place of an event.
         recorder.record(clock::now(), &settings, &[] as &[Action]);
-        let access = settings.systemd;
         Ok(Self {
             state: State::new(settings),
             alarm: Alarm::new(executor, &inbox, || Input::Event(Event::Alarm)),
             recorder,
             peer: Socket::new(executor, &inbox, Input::Peer, peer::LINK),
             systemd: Socket::new(executor, &inbox, Input::Systemd, systemd::LINK),
-            translator: systemd::Translator::new(access),
+            translator: systemd::Translator::new(place.access()),
             inbox,
-            access,
+            place,
             endpoints,
             keep_alive,
             source,
@@ -236,7 +240,7 @@ impl Daemon {
             Action::CloseManager => self.peer.close(),
             Action::SendToManager(message) => self.peer.send(message),
             Action::ConnectSystemd { connection } => {
-                let opened = systemd::open(self.access);
+                let opened = systemd::open(&self.place);
                 self.systemd.connect(connection, std::future::ready(opened));
             }
             Action::CloseSystemd => self.systemd.close(),

@@ -11,7 +11,11 @@ use zbus::{
 };
 
 use super::value::{self, Parsed};
-use crate::{logging::LogSettings, wire::tcp::KeepAlive};
+use crate::{
+    limits::{LOUD_RETRIES, TCP_USER_TIMEOUT},
+    logging::LogSettings,
+    wire::{ip::ScopedIp, tcp::KeepAlive},
+};
 
 /// One key of a section.
 ///
@@ -35,6 +39,7 @@ const KEEP_ALIVE: KeepAlive = KeepAlive {
     time: Some(Duration::from_secs(1)),
     interval: Some(Duration::from_secs(1)),
     count: Some(4),
+    user_timeout: Some(TCP_USER_TIMEOUT),
 };
 
 /// The manager's configuration: section `[hirte]`.
@@ -42,13 +47,21 @@ const KEEP_ALIVE: KeepAlive = KeepAlive {
 pub struct ManagerConfig {
     /// `ManagerPort`: TCP port on which agents are awaited.
     pub port: u16,
+    /// `ListenAddress`: addresses on which agents are awaited at that port; none: all.
+    pub listen_addresses: Vec<ScopedIp>,
+    /// `UseTCP`: whether agents are awaited on TCP.
+    pub use_tcp: bool,
+    /// `UseUDS`: whether agents of this machine are awaited on a Unix socket.
+    pub use_uds: bool,
     /// `AllowedNodeNames`: the nodes that may register, in the order given, each once.
     pub allowed_node_names: Vec<String>,
     /// The sections `[node NAME]`, in the order in which their names first appear.
     pub node_sections: Vec<NodeSection>,
     /// `NodeHeartbeatThreshold`: silence after which a node is offline; `None`: never.
     pub node_heartbeat_threshold: Option<Duration>,
-    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`.
+    /// `HeartbeatInterval`: time between heartbeats to each node; `None`: no heartbeats.
+    pub heartbeat_interval: Option<Duration>,
+    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`, `TCPUserTimeout`.
     pub tcp_keep_alive: KeepAlive,
     /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
     pub log: LogSettings,
@@ -58,9 +71,13 @@ impl Default for ManagerConfig {
     fn default() -> Self {
         Self {
             port: 842,
+            listen_addresses: Vec::new(),
+            use_tcp: true,
+            use_uds: true,
             allowed_node_names: Vec::new(),
             node_sections: Vec::new(),
             node_heartbeat_threshold: Some(Duration::from_secs(6)),
+            heartbeat_interval: None,
             tcp_keep_alive: KEEP_ALIVE,
             log: LogSettings::default(),
         }
@@ -95,15 +112,22 @@ impl ManagerConfig {
     pub fn keys_for_a_restart(&self, other: &Self) -> Vec<&'static str> {
         let Self {
             port,
+            listen_addresses,
+            use_tcp,
+            use_uds,
             allowed_node_names: _,
             node_sections: _,
             node_heartbeat_threshold: _,
+            heartbeat_interval: _,
             tcp_keep_alive,
             log: _,
         } = self;
         let keep_alive = other.tcp_keep_alive;
         let keys = [
             ("ManagerPort", *port != other.port),
+            ("ListenAddress", *listen_addresses != other.listen_addresses),
+            ("UseTCP", *use_tcp != other.use_tcp),
+            ("UseUDS", *use_uds != other.use_uds),
             ("TCPKeepAliveTime", tcp_keep_alive.time != keep_alive.time),
             (
                 "TCPKeepAliveInterval",
@@ -112,6 +136,10 @@ impl ManagerConfig {
             (
                 "TCPKeepAliveCount",
                 tcp_keep_alive.count != keep_alive.count,
+            ),
+            (
+                "TCPUserTimeout",
+                tcp_keep_alive.user_timeout != keep_alive.user_timeout,
             ),
         ];
         let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
@@ -148,7 +176,9 @@ pub struct AgentConfig {
     pub reconnect_interval: Option<Duration>,
     /// `ManagerHeartbeatThreshold`: silence after which the manager is lost; `None`: never.
     pub manager_heartbeat_threshold: Option<Duration>,
-    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`.
+    /// `ConnectionRetryCountUntilQuiet`: failed attempts to connect in a row that are each logged.
+    pub loud_retries: u32,
+    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`, `TCPUserTimeout`.
     pub tcp_keep_alive: KeepAlive,
     /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
     pub log: LogSettings,
@@ -166,6 +196,7 @@ impl AgentConfig {
             heartbeat_interval: Some(Duration::from_secs(2)),
             reconnect_interval: Some(Duration::from_secs(2)),
             manager_heartbeat_threshold: Some(Duration::from_secs(6)),
+            loud_retries: LOUD_RETRIES,
             tcp_keep_alive: KEEP_ALIVE,
             log: LogSettings::default(),
         }
@@ -269,6 +300,22 @@ pub const MANAGER_KEYS: &[Key<ManagerConfig>] = &[
         put(&mut config.port, value::port(text)?)
     }),
     Key {
+        name: "ListenAddress",
+        default: "",
+        summary: "IP addresses on which agents are awaited, separated by commas; all if not set",
+        set: |config, text| value::add_addresses(&mut config.listen_addresses, text),
+        is_list: true,
+    },
+    key("UseTCP", "true", "await agents on TCP", |config, text| {
+        put(&mut config.use_tcp, value::boolean(text)?)
+    }),
+    key(
+        "UseUDS",
+        "true",
+        "await agents of this machine on a Unix socket",
+        |config, text| put(&mut config.use_uds, value::boolean(text)?),
+    ),
+    Key {
         name: "AllowedNodeNames",
         default: "",
         summary: "names of the nodes that may register, separated by commas",
@@ -286,9 +333,17 @@ pub const MANAGER_KEYS: &[Key<ManagerConfig>] = &[
             )
         },
     ),
+    key(
+        "HeartbeatInterval",
+        "0",
+        "time between heartbeats to each node; 0: none",
+        |config, text| put(&mut config.heartbeat_interval, value::interval(text)?),
+    ),
     keep_alive_time(),
     keep_alive_interval(),
     keep_alive_count(),
+    user_timeout(),
+    receive_errors(),
     log_level(),
     log_target(),
     log_is_quiet(),
@@ -364,9 +419,17 @@ pub const AGENT_KEYS: &[Key<AgentConfig>] = &[
             )
         },
     ),
+    key(
+        "ConnectionRetryCountUntilQuiet",
+        "10",
+        "failed attempts to connect in a row that are each logged; later ones once a minute",
+        |config, text| put(&mut config.loud_retries, value::retries(text)?),
+    ),
     keep_alive_time(),
     keep_alive_interval(),
     keep_alive_count(),
+    user_timeout(),
+    receive_errors(),
     log_level(),
     log_target(),
     log_is_quiet(),
@@ -398,6 +461,27 @@ const fn keep_alive_count<C: Schema>() -> Key<C> {
         "4",
         "unanswered TCP keepalive probes that end a connection; 0: the system's setting",
         |config, text| put(&mut config.tcp_keep_alive().count, value::count(text)?),
+    )
+}
+
+const fn user_timeout<C: Schema>() -> Key<C> {
+    key(
+        "TCPUserTimeout",
+        "5s",
+        "time without an acknowledgement of sent data that ends a connection; 0: the system's setting",
+        |config, text| {
+            let timeout = value::user_timeout(text)?;
+            put(&mut config.tcp_keep_alive().user_timeout, timeout)
+        },
+    )
+}
+
+const fn receive_errors<C: Schema>() -> Key<C> {
+    key(
+        "IPReceiveErrors",
+        "true",
+        "known from BlueChi; has no effect",
+        |_, text| value::boolean(text).map(|parsed| parsed.remark),
     )
 }
 
@@ -445,9 +529,13 @@ mod tests {
     fn tables_hold_the_built_in_defaults() {
         let mut manager = ManagerConfig {
             port: 1,
+            listen_addresses: Vec::new(),
+            use_tcp: false,
+            use_uds: false,
             allowed_node_names: Vec::new(),
             node_sections: Vec::new(),
             node_heartbeat_threshold: None,
+            heartbeat_interval: Some(Duration::from_secs(1)),
             tcp_keep_alive: KeepAlive::default(),
             log: LogSettings {
                 level: Level::Error,
@@ -476,6 +564,7 @@ mod tests {
             heartbeat_interval: None,
             reconnect_interval: None,
             manager_heartbeat_threshold: None,
+            loud_retries: 1,
             tcp_keep_alive: KeepAlive::default(),
             log: LogSettings {
                 level: Level::Error,

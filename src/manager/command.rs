@@ -5,6 +5,7 @@ use std::{env, path::PathBuf, process::ExitCode};
 use argh::FromArgs;
 
 use super::{
+    listeners::{self, Listeners},
     run::{self, Edges},
     state::{NodeSettings, Settings},
 };
@@ -12,7 +13,6 @@ use crate::{
     cmdline::{self, ValueOptions},
     config::{ConfigError, Loaded, ManagerConfig, ManagerOptions, Roots, load_manager},
     daemon, logging,
-    wire::tcp,
 };
 
 /// Control systemd services on several computers: the manager.
@@ -74,30 +74,26 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
     // Far more than a fleet needs; without it the soft limit of 1024 would be the bound.
     let descriptors = daemon::raise_descriptor_limit();
     log::debug!("At most {descriptors} descriptors");
-    let listener = match tcp::activated() {
-        Ok(Some(listener)) => Ok(listener),
-        Ok(None) => tcp::listen(config.port),
-        Err(error) => Err(error),
-    };
-    let listener = match listener {
-        Ok(listener) => listener,
+    let Listeners { sockets, file } = match listeners::open(&config) {
+        Ok(listeners) => listeners,
         Err(error) => {
-            log::error!("Failed to listen on port {}: {error}", config.port);
+            log::error!("{error}");
             return ExitCode::FAILURE;
         }
     };
-    log::info!("Waiting for connection requests on port {}...", config.port);
     let settings = settings_of(&config);
     let keep_alive = config.tcp_keep_alive;
     let reload = Box::new(move || reload(&options, &config));
-    run::run(
+    let status = run::run(
         settings,
         Edges {
-            listener,
+            listeners: sockets,
             keep_alive,
             reload,
         },
-    )
+    );
+    drop(file);
+    status
 }
 
 fn settings_of(config: &ManagerConfig) -> Settings {
@@ -112,6 +108,7 @@ fn settings_of(config: &ManagerConfig) -> Settings {
     Settings {
         nodes: nodes.collect(),
         silence_limit: config.node_heartbeat_threshold.unwrap_or_default(),
+        heartbeat_interval: config.heartbeat_interval,
     }
 }
 

@@ -168,6 +168,12 @@ pub fn encode(serial: u32, content: ToPeer) -> Message {
             Body::default(),
         )
         .to(names::AGENT_BUS_NAME),
+        ToPeer::Heartbeat => Message::signal(
+            names::INTERNAL_MANAGER_PATH,
+            names::INTERNAL_MANAGER_INTERFACE,
+            "Heartbeat",
+            Body::default(),
+        ),
         ToPeer::Return { reply_serial } => Message::reply(reply_serial, Body::default()),
         ToPeer::MachineId { reply_serial } => {
             let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();

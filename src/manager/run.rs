@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    os::fd::AsRawFd,
     process::ExitCode,
     rc::Rc,
 };
@@ -25,13 +26,13 @@ use crate::{
         bus::{self, Bus, BusEvent},
         clock, signals,
     },
-    limits, logging,
-    reactor::{self, Async},
+    limits, logging, reactor,
     wire::{
         address,
         inbox::Inbox,
         link::{Closed, Link, LinkSettings, Received, Role, Stream},
-        tcp::{self, KeepAlive, Listener},
+        listen::{Accepted, Listener, Origin},
+        tcp::{self, KeepAlive},
     },
 };
 
@@ -46,16 +47,10 @@ enum Incoming {
     Signal(Signal),
 }
 
-/// A connection that was accepted, and its place in the queue of accepted ones.
-struct Accepted {
-    stream: Async<std::net::TcpStream>,
-    address: std::net::SocketAddr,
-}
-
 /// What the loop needs beside the settings of the state.
 pub struct Edges {
     /// Where agents connect.
-    pub listener: Listener,
+    pub listeners: Vec<Listener>,
     /// Keepalive of their connections.
     pub keep_alive: KeepAlive,
     /// Reads the configuration again when asked to (`SIGHUP`); `None` if it has an error.
@@ -109,8 +104,10 @@ impl Loop {
     ) -> io::Result<Self> {
         let inbox = Inbox::new();
         let (gate, accepted) = channel::bounded(1);
-        let accepting = accept_all(edges.listener, inbox.clone(), gate);
-        executor.spawn(accepting).detach();
+        for listener in edges.listeners {
+            let accepting = accept_all(listener, inbox.clone(), gate.clone());
+            executor.spawn(accepting).detach();
+        }
         signals(&executor, &inbox, Incoming::Signal)?;
         let alarm = Alarm::new(&executor, &inbox, || Incoming::Alarm);
         let mut recorder = Recorder::from_env();
@@ -341,24 +338,33 @@ impl Loop {
         }
     }
 
-    fn accepted(&mut self, Accepted { stream, address }: Accepted) -> Option<Event> {
-        // The acceptor can not be gone: it never ends.
+    fn accepted(&mut self, Accepted { stream, origin }: Accepted) -> Option<Event> {
+        // The acceptors can not be gone: they never end.
         let _ = self.accepted.try_recv();
-        if let Err(error) = tcp::tune(stream.get_ref(), &self.keep_alive) {
+        if let Stream::Tcp(stream) = &stream
+            && let Err(error) = tcp::tune(stream.get_ref(), &self.keep_alive)
+        {
             // The peer has reset the connection already.
-            log::debug!("Connection from {address}: {error}");
+            log::debug!("Connection from {origin}: {error}");
             return None;
         }
+        let address = match origin {
+            Origin::Host(address) => address.ip().to_canonical().to_string(),
+            Origin::User(0) => String::new(),
+            Origin::User(_) => {
+                log::warn!("Connection from {origin} refused: agents run as root");
+                return None;
+            }
+        };
         let peer = self.next_peer;
         self.next_peer += 1;
-        let fd = std::os::fd::AsRawFd::as_raw_fd(stream.get_ref());
+        let fd = stream.as_raw_fd();
         let settings = LinkSettings {
             max_message: limits::MAX_UNREGISTERED_MESSAGE,
             max_queued: Some(limits::MAX_QUEUED_TO_UNREGISTERED),
             body_check: BodyCheck::Full,
         };
         let wrap = move |received| Incoming::Peer(peer, received);
-        let stream = Stream::Tcp(stream);
         let link = Link::open(
             &self.executor,
             stream,
@@ -368,7 +374,6 @@ impl Loop {
             wrap,
         );
         self.peers.insert(peer, link);
-        let address = address.ip().to_canonical().to_string();
         Some(Event::PeerConnected { peer, address, fd })
     }
 
@@ -414,13 +419,13 @@ fn decode_call(bus: &mut Bus, message: crate::bus::Message) -> Option<Event> {
     }
 }
 
-/// Accepts connections for ever. Not more than two wait for the loop, so that a flood of them
-/// does not grow the inbox.
+/// Accepts connections for ever. Of all listeners not more than one and of each one more wait for
+/// the loop, so that a flood of them does not grow the inbox.
 async fn accept_all(listener: Listener, inbox: Inbox<Incoming>, gate: channel::Sender<()>) {
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => {
-                inbox.push(Incoming::Accepted(Accepted { stream, address }));
+            Ok(accepted) => {
+                inbox.push(Incoming::Accepted(accepted));
                 if gate.send(()).await.is_err() {
                     return;
                 }

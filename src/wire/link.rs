@@ -5,7 +5,10 @@ use std::{
     fmt,
     io::{self, Read, Write},
     net::{Shutdown, TcpStream},
-    os::unix::net::UnixStream,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::net::UnixStream,
+    },
     rc::Rc,
     task::{Context, Poll},
 };
@@ -33,6 +36,15 @@ pub enum Stream {
     Tcp(Async<TcpStream>),
     /// On this machine.
     Unix(Async<UnixStream>),
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.get_ref().as_raw_fd(),
+            Self::Unix(stream) => stream.get_ref().as_raw_fd(),
+        }
+    }
 }
 
 impl Stream {

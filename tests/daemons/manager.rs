@@ -5,6 +5,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -172,6 +173,11 @@ impl Manager {
 
     pub fn status(&mut self, node: &str) -> String {
         self.client.node_status(node).unwrap()
+    }
+
+    /// Where it has its sockets and what outlives it.
+    pub fn runtime_folder(&self) -> PathBuf {
+        self.folder.path("run")
     }
 
     /// What it has logged so far.

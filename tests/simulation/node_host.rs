@@ -79,6 +79,7 @@ impl NodeHost {
                 heartbeat_interval: (!heartbeat.is_zero()).then_some(heartbeat),
                 reconnect_interval: Some(Duration::from_secs(2)),
                 manager_threshold: Some(Duration::from_secs(6)),
+                loud_retries: 10,
                 systemd: access,
                 machine_id: String::new(),
             },

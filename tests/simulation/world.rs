@@ -105,6 +105,7 @@ impl World {
         let settings = Settings {
             nodes: names.iter().map(|name| name.as_str().into()).collect(),
             silence_limit: Duration::from_secs(6),
+            heartbeat_interval: None,
         };
         let now = Instant(1_000_000_000 + prng.below(1_000_000));
         let nodes = names

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, Content, FromManager, Outgoing, State, Timer, Turn, event::Serials, retry::Retry,
+    Action, Content, FromManager, Outgoing, Settings, State, Timer, Turn, event::Serials,
+    retry::Retry,
 };
 use crate::{
     bus::{Body, CallError, names},
@@ -49,13 +50,13 @@ pub(super) struct Caller {
 }
 
 impl Manager {
-    pub(super) fn new(reconnect_interval: Option<Duration>) -> Self {
-        let longest = reconnect_interval.unwrap_or_default();
+    pub(super) fn new(settings: &Settings) -> Self {
+        let longest = settings.reconnect_interval.unwrap_or_default();
         Self {
             connection: 0,
             phase: Phase::Idle,
             serials: Serials::default(),
-            retry: Retry::new(limits::MANAGER_FIRST_RETRY, longest),
+            retry: Retry::new(limits::MANAGER_FIRST_RETRY, longest, settings.loud_retries),
             has_tried: false,
             heard: Instant::default(),
             ping: None,

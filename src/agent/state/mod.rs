@@ -56,6 +56,9 @@ pub struct Settings {
     pub reconnect_interval: Option<Duration>,
     /// A manager silent this long is taken for lost; `None` if never. Not zero.
     pub manager_threshold: Option<Duration>,
+    /// Failed attempts in a row to reach the manager that are each logged; later ones are once a
+    /// minute.
+    pub loud_retries: u32,
     /// How systemd is reached.
     pub systemd: SystemdAccess,
     /// The machine's id (machine-id(5)), for `GetMachineId`; empty if it has none.
@@ -116,7 +119,7 @@ impl State {
         Self {
             timers: timers::Timers::default(),
             suspended: Duration::ZERO,
-            manager: manager::Manager::new(settings.reconnect_interval),
+            manager: manager::Manager::new(&settings),
             systemd: systemd::Systemd::default(),
             requests: requests::Requests::default(),
             jobs: jobs::Jobs::default(),

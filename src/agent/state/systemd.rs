@@ -76,7 +76,7 @@ impl Default for Systemd {
             connection: 0,
             phase: Phase::Idle,
             serials: Serials::default(),
-            retry: Retry::new(first, longest),
+            retry: Retry::new(first, longest, limits::LOUD_RETRIES),
             lost: None,
             is_reloading: false,
             refresh: Refresh::No,

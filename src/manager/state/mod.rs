@@ -8,6 +8,7 @@
 //! - [`event`]: events, actions and the types they are made of
 //! - `calls`: what each method of the public API does
 //! - `peers`: connections of agents, their registration, their loss, whether they live
+//! - `heartbeats`: what the nodes hear when there is nothing else
 //! - `requests`: calls to agents that wait for an answer, each with a deadline
 //! - `jobs`: the life of a job
 //! - `listing`: the units, or unit files, of all nodes in one answer
@@ -23,6 +24,7 @@ mod calls;
 mod clients;
 mod counters;
 pub mod event;
+mod heartbeats;
 mod internal;
 mod jobs;
 mod listing;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub nodes: Vec<NodeSettings>,
     /// A node that was silent this long is offline; zero switches the check off.
     pub silence_limit: Duration,
+    /// Time between heartbeats to each node; `None` for no heartbeats. Not zero.
+    pub heartbeat_interval: Option<Duration>,
 }
 
 /// What the configuration decides about a node.
@@ -95,6 +99,8 @@ impl From<&str> for NodeSettings {
 enum Timer {
     /// The periodic tick: watchdog, liveness of the nodes, connections that do not register.
     Tick,
+    /// A heartbeat is due that does not wait for the tick.
+    Heartbeat,
     /// The oldest request to an agent must have been answered.
     Request,
     /// The end of an attempt to reach the bus, or the next one.
@@ -174,6 +180,8 @@ pub struct State {
     bus_congested: bool,
     ready: bool,
     next_tick: Instant,
+    /// When the next heartbeat is due, if any is wanted.
+    heartbeat_due: Instant,
     /// Number of nodes that are online, and the one that was last shown.
     online: usize,
     shown_online: Option<usize>,
@@ -224,6 +232,7 @@ impl State {
             bus_congested: false,
             ready: false,
             next_tick: Instant::default(),
+            heartbeat_due: Instant::default(),
             online: 0,
             shown_online: None,
             slept: Duration::ZERO,
@@ -284,6 +293,7 @@ impl State {
     pub fn next_deadline(&self) -> Option<Instant> {
         [
             Timer::Tick,
+            Timer::Heartbeat,
             Timer::Request,
             Timer::AttachBus,
             Timer::LostProxies,
@@ -296,6 +306,7 @@ impl State {
     fn timer(&self, timer: Timer) -> Option<Instant> {
         match timer {
             Timer::Tick => Some(self.next_tick),
+            Timer::Heartbeat => self.heartbeat_timer(),
             Timer::Request => self.deadlines.first().map(|deadline| deadline.at),
             Timer::LostProxies => self.proxies.next_deadline(),
             Timer::AttachBus => match self.bus {
@@ -328,6 +339,7 @@ impl State {
         }
         self.expire_requests(now, actions);
         self.drop_lost_proxies(now, actions);
+        self.heartbeat_if_due(now, actions);
         if self.next_tick <= now.monotonic {
             self.notice_stall(now);
             self.next_tick = now.monotonic + limits::TICK;

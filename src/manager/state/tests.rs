@@ -36,9 +36,15 @@ struct Manager {
 impl Manager {
     /// Neither node is connected.
     fn empty() -> Self {
+        Self::with_heartbeats(None)
+    }
+
+    /// Neither node is connected; heartbeats are sent at this interval.
+    fn with_heartbeats(heartbeat_interval: Option<Duration>) -> Self {
         let settings = Settings {
             nodes: vec!["laptop".into(), "rpi4".into()],
             silence_limit: Duration::from_secs(6),
+            heartbeat_interval,
         };
         let mut manager = Self {
             state: State::new(settings),

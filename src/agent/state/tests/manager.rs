@@ -200,6 +200,19 @@ fn a_manager_that_answers_is_kept_with_any_threshold() {
 }
 
 #[test]
+fn a_manager_that_sends_heartbeats_is_not_asked() {
+    let mut driver = Driver::connected(Settings {
+        heartbeat_interval: None,
+        ..settings()
+    });
+    for _ in 0..30 {
+        driver.pass(1000);
+        driver.manager_says(FromManager::Signal);
+    }
+    assert!(driver.sent_to_manager().is_empty() && driver.log().is_empty());
+}
+
+#[test]
 fn heartbeats_keep_their_interval() {
     for (interval, expected) in [
         (100, 300),

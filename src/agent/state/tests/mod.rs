@@ -32,6 +32,7 @@ pub(super) fn settings() -> Settings {
         heartbeat_interval: Some(Duration::from_secs(2)),
         reconnect_interval: Some(Duration::from_secs(2)),
         manager_threshold: Some(Duration::from_secs(6)),
+        loud_retries: 10,
         systemd: SystemdAccess::Private,
         machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
     }

@@ -138,6 +138,8 @@ pub enum ToPeer {
     },
     /// `Peer.Ping`
     Ping,
+    /// `internal.Manager.Heartbeat`
+    Heartbeat,
     /// The answer to a call of the agent.
     Return {
         /// The agent's number of the call.

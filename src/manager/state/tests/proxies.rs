@@ -68,6 +68,7 @@ impl Manager {
         self.event(Event::Reload(Settings {
             nodes,
             silence_limit,
+            heartbeat_interval: None,
         }))
     }
 

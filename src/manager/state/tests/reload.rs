@@ -166,6 +166,7 @@ fn the_limit_of_silence_changes_at_once() {
     manager.event(Event::Reload(Settings {
         nodes,
         silence_limit: Duration::ZERO,
+        heartbeat_interval: None,
     }));
     assert!(closed(&manager.wait(Duration::from_mins(1))).is_empty());
 }
