@@ -21,13 +21,20 @@ pub const REQUEST: Duration = Duration::from_secs(20);
 /// clients of sd-bus wait.
 pub const CLIENT_CALL: Duration = Duration::from_secs(REQUEST.as_secs() * 5 / 4);
 
-/// Wait of the manager before another attempt at the bus that failed; it doubles with each.
+/// Wait of a daemon before another attempt at the bus that failed; it doubles with each.
 pub const BUS_FIRST_RETRY: Duration = Duration::from_millis(100);
-/// One attempt of the manager to reach the bus and take its name there: a bus that is slow to
+/// One attempt of a daemon to reach the bus and take its name there: a bus that is slow to
 /// start its other clients answers well before.
 pub const BUS_ATTACH: Duration = REQUEST;
 /// Longest wait before another attempt at the bus.
 pub const BUS_LONGEST_RETRY: Duration = Duration::from_secs(2);
+/// How long `hirte-proxy` waits for an agent that is not on the bus: an agent that restarts after a
+/// failure is back well before.
+pub const AGENT_RETURN: Duration = Duration::from_secs(10);
+/// How long after its registration an agent stops units that were started for other nodes and that
+/// no manager wants: a manager that restarted hears of the other nodes' proxies when they register,
+/// and a node that does not within this time is offline.
+pub const DEPENDENCY_GRACE: Duration = Duration::from_secs(10);
 /// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
 /// the agent's error, which says what was asked of systemd.
 pub const SYSTEMD_REQUEST: Duration = Duration::from_secs(18);
@@ -105,6 +112,9 @@ pub const MAX_GATHERED: usize = 4 * MAX_BUS_MESSAGE;
 /// Longest unit name, job mode or job result: the longest unit name of systemd
 /// (`UNIT_NAME_MAX` in its source). Modes and results are single words.
 pub const MAX_NAME: usize = 255;
+/// Longest D-Bus address of a manager that an agent is told: several endpoints, each with a host
+/// name.
+pub const MAX_ADDRESS: usize = 4 << 10;
 /// Longest message of an error that an agent sent: a sentence, and never too large for a bus.
 pub const MAX_ERROR_TEXT: usize = 16 << 10;
 /// Messages of one connection that wait to be handled; when they are this many its socket is not
@@ -167,6 +177,14 @@ pub const MAX_UNITS: usize = 131_072;
 /// Units whose states the agent asks of systemd at once: many units that are loaded together take
 /// few questions, and a question stays far below the largest message.
 pub const MAX_STATES_ASKED: usize = 256;
+/// Proxies of one node, each of which may have a caller that waits: more units of other nodes than
+/// the services of a node depend on.
+pub const MAX_PROXIES: usize = 1024;
+/// Units of one node on which other nodes depend: what the proxies of some nodes need.
+pub const MAX_DEPENDENCIES: usize = 4 * MAX_PROXIES;
+/// Units that the agent itself has to start or stop, each of them for a proxy or a dependency that
+/// began or ended.
+pub const MAX_ORDERS: usize = 2 * (MAX_PROXIES + MAX_DEPENDENCIES);
 /// systemd's running jobs that the agent remembers, whoever started them: one for each unit.
 pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
 /// Units that changed while systemd could not be watched and get a line in the log each.
