@@ -58,8 +58,8 @@ pub struct Edges {
     pub listener: Listener,
     /// Keepalive of their connections.
     pub keep_alive: KeepAlive,
-    /// Reads the log settings again when asked to (`SIGHUP`).
-    pub reload: Box<dyn FnMut()>,
+    /// Reads the configuration again when asked to (`SIGHUP`); `None` if it has an error.
+    pub reload: Box<dyn FnMut() -> Option<Settings>>,
 }
 
 /// Runs a manager until it is told to stop. Returns the exit status of the process.
@@ -97,7 +97,7 @@ struct Loop {
     /// The most that waited so far, and what of that the state knows.
     queues: QueueHighWater,
     told_queues: QueueHighWater,
-    reload: Box<dyn FnMut()>,
+    reload: Box<dyn FnMut() -> Option<Settings>>,
     exit: Option<ExitCode>,
 }
 
@@ -207,8 +207,11 @@ impl Loop {
             Incoming::Signal(Signal::Stop) => Some(Event::Stop),
             Incoming::Signal(Signal::Reload) => {
                 self.notify.reloading();
-                (self.reload)();
+                let settings = (self.reload)();
                 self.tell_log_settings();
+                if let Some(settings) = settings {
+                    self.handle(Event::Reload(settings));
+                }
                 self.notify.ready();
                 None
             }

@@ -170,8 +170,7 @@ impl State {
 
     fn list_nodes(&self) -> Body {
         let nodes: Vec<(&str, ObjectPath, &str)> = self
-            .nodes
-            .iter()
+            .nodes_in_order()
             .map(|node| {
                 (
                     node.name.as_str(),

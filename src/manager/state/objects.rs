@@ -109,8 +109,7 @@ impl State {
                 children.map(str::to_owned).collect()
             }
             Object::Nodes => self
-                .nodes
-                .iter()
+                .nodes_in_order()
                 .map(|node| names::escape_label(&node.name))
                 .collect(),
             Object::Jobs => self.jobs.announced_ids().map(|id| id.to_string()).collect(),
@@ -177,7 +176,10 @@ impl State {
     }
 
     fn manager_properties(&self) -> Vec<Entry<&'static str, Value>> {
-        let nodes = self.nodes.iter().map(|node| node.name.clone()).collect();
+        let nodes = self
+            .nodes_in_order()
+            .map(|node| node.name.clone())
+            .collect();
         vec![
             Entry("Nodes", Value::Strings(nodes)),
             Entry("Status", Value::Str(self.fleet_status().to_owned())),

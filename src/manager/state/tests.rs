@@ -6,6 +6,8 @@ mod jobs;
 mod metrics;
 mod monitors;
 mod nodes;
+mod proxies;
+mod reload;
 mod requests;
 
 use std::time::Duration;
@@ -35,7 +37,7 @@ impl Manager {
     /// Neither node is connected.
     fn empty() -> Self {
         let settings = Settings {
-            nodes: vec!["laptop".to_owned(), "rpi4".to_owned()],
+            nodes: vec!["laptop".into(), "rpi4".into()],
             silence_limit: Duration::from_secs(6),
         };
         let mut manager = Self {
