@@ -32,9 +32,9 @@ pub const BUS_LONGEST_RETRY: Duration = Duration::from_secs(2);
 /// failure is back well before.
 pub const AGENT_RETURN: Duration = Duration::from_secs(10);
 /// How long after its registration an agent stops units that were started for other nodes and that
-/// no manager wants: a manager that restarted hears of the other nodes' proxies when they register,
-/// and a node that does not within this time is offline.
-pub const DEPENDENCY_GRACE: Duration = Duration::from_secs(10);
+/// no manager wants: a manager that restarted hears of the proxies of other nodes when they register,
+/// and three times as long as proxies of lost nodes are kept.
+pub const DEPENDENCY_GRACE: Duration = Duration::from_secs(30);
 /// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
 /// the agent's error, which says what was asked of systemd.
 pub const SYSTEMD_REQUEST: Duration = Duration::from_secs(18);
@@ -186,14 +186,11 @@ pub const MAX_UNITS: usize = 131_072;
 /// Units whose states the agent asks of systemd at once: many units that are loaded together take
 /// few questions, and a question stays far below the largest message.
 pub const MAX_STATES_ASKED: usize = 256;
-/// Proxies of one node, each of which may have a caller that waits: more units of other nodes than
-/// the services of a node depend on.
-pub const MAX_PROXIES: usize = 1024;
 /// Units of one node on which other nodes depend: what the proxies of some nodes need.
-pub const MAX_DEPENDENCIES: usize = 4 * MAX_PROXIES;
+pub const MAX_DEPENDENCIES: usize = 4 * MAX_PROXIES_PER_NODE;
 /// Units that the agent itself has to start or stop, each of them for a proxy or a dependency that
 /// began or ended.
-pub const MAX_ORDERS: usize = 2 * (MAX_PROXIES + MAX_DEPENDENCIES);
+pub const MAX_ORDERS: usize = 2 * (MAX_PROXIES_PER_NODE + MAX_DEPENDENCIES);
 /// systemd's running jobs that the agent remembers, whoever started them: one for each unit.
 pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
 /// Units that changed while systemd could not be watched and get a line in the log each.
@@ -287,6 +284,7 @@ const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
 const _: () = assert!(MAX_MESSAGE < MAX_QUEUED_TO_MANAGER);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_SYSTEMD);
 const _: () = assert!(MAX_BUS_MESSAGE < MAX_QUEUED_TO_BUS);
+const _: () = assert!(PROXY_HOLD.as_millis() < DEPENDENCY_GRACE.as_millis());
 const _: () = assert!(PROXY_ANNOUNCE.as_millis() < PROXY_HOLD.as_millis());
 // Who is asked gives up before who asks.
 const _: () = assert!(SYSTEMD_REQUEST.as_millis() < REQUEST.as_millis());

@@ -40,8 +40,6 @@ pub const METRICS_INTERFACE: &str = "org.containers.hirte.Metrics";
 pub const COUNTERS_INTERFACE: &str = "org.containers.hirte.Counters";
 /// Public interface of an agent on its node's bus.
 pub const AGENT_INTERFACE: &str = "org.containers.hirte.Agent";
-/// What the manager calls on the proxy of an agent.
-pub const INTERNAL_PROXY_INTERFACE: &str = "org.containers.hirte.internal.Proxy";
 /// What agents call on the manager.
 pub const INTERNAL_MANAGER_INTERFACE: &str = "org.containers.hirte.internal.Manager";
 /// What the manager calls on agents, and what agents signal.

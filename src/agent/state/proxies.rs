@@ -113,8 +113,8 @@ impl State {
             let error = CallError::new(error_name::ADDRESS_IN_USE, "Proxy already exists");
             return Err((call, error));
         }
-        if self.proxies.all.len() >= limits::MAX_PROXIES {
-            let text = format!("{} proxies exist", limits::MAX_PROXIES);
+        if self.proxies.all.len() >= limits::MAX_PROXIES_PER_NODE {
+            let text = format!("{} proxies exist", limits::MAX_PROXIES_PER_NODE);
             return Err((call, CallError::new(error_name::LIMITS_EXCEEDED, text)));
         }
         let line = format!("Waiting for {} of node {}", target.unit, target.node);
@@ -185,7 +185,7 @@ impl State {
         });
         let targets: Vec<_> = active.filter_map(|name| Target::of_service(name)).collect();
         for target in targets {
-            let is_full = self.proxies.all.len() >= limits::MAX_PROXIES;
+            let is_full = self.proxies.all.len() >= limits::MAX_PROXIES_PER_NODE;
             if !is_full && self.proxies.for_unit(&target).is_none() {
                 let (unit, node) = (&target.unit, &target.node);
                 turn.log(

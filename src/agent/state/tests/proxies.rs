@@ -515,7 +515,7 @@ impl Driver {
 #[test]
 fn the_number_of_proxies_is_bounded() {
     let mut driver = Driver::connected(settings());
-    for index in 0..limits::MAX_PROXIES {
+    for index in 0..limits::MAX_PROXIES_PER_NODE {
         driver.create(1, target("a.service", "bar", &format!("{index}.service")));
     }
     driver.look();
