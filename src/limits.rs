@@ -21,13 +21,20 @@ pub const REQUEST: Duration = Duration::from_secs(20);
 /// clients of sd-bus wait.
 pub const CLIENT_CALL: Duration = Duration::from_secs(REQUEST.as_secs() * 5 / 4);
 
-/// Wait of the manager before another attempt at the bus that failed; it doubles with each.
+/// Wait of a daemon before another attempt at the bus that failed; it doubles with each.
 pub const BUS_FIRST_RETRY: Duration = Duration::from_millis(100);
-/// One attempt of the manager to reach the bus and take its name there: a bus that is slow to
+/// One attempt of a daemon to reach the bus and take its name there: a bus that is slow to
 /// start its other clients answers well before.
 pub const BUS_ATTACH: Duration = REQUEST;
 /// Longest wait before another attempt at the bus.
 pub const BUS_LONGEST_RETRY: Duration = Duration::from_secs(2);
+/// How long `hirte-proxy` waits for an agent that is not on the bus: an agent that restarts after a
+/// failure is back well before.
+pub const AGENT_RETURN: Duration = Duration::from_secs(10);
+/// How long after its registration an agent stops units that were started for other nodes and that
+/// no manager wants: a manager that restarted hears of the proxies of other nodes when they register,
+/// and three times as long as proxies of lost nodes are kept.
+pub const DEPENDENCY_GRACE: Duration = Duration::from_secs(30);
 /// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
 /// the agent's error, which says what was asked of systemd.
 pub const SYSTEMD_REQUEST: Duration = Duration::from_secs(18);
@@ -116,6 +123,9 @@ pub const MAX_GATHERED: usize = 4 * MAX_BUS_MESSAGE;
 /// Longest unit name, job mode or job result: the longest unit name of systemd
 /// (`UNIT_NAME_MAX` in its source). Modes and results are single words.
 pub const MAX_NAME: usize = 255;
+/// Longest D-Bus address of a manager that an agent is told: several endpoints, each with a host
+/// name.
+pub const MAX_ADDRESS: usize = 4 << 10;
 /// Longest message of an error that an agent sent: a sentence, and never too large for a bus.
 pub const MAX_ERROR_TEXT: usize = 16 << 10;
 /// Messages of one connection that wait to be handled; when they are this many its socket is not
@@ -178,6 +188,11 @@ pub const MAX_UNITS: usize = 131_072;
 /// Units whose states the agent asks of systemd at once: many units that are loaded together take
 /// few questions, and a question stays far below the largest message.
 pub const MAX_STATES_ASKED: usize = 256;
+/// Units of one node on which other nodes depend: what the proxies of some nodes need.
+pub const MAX_DEPENDENCIES: usize = 4 * MAX_PROXIES_PER_NODE;
+/// Units that the agent itself has to start or stop, each of them for a proxy or a dependency that
+/// began or ended.
+pub const MAX_ORDERS: usize = 2 * (MAX_PROXIES_PER_NODE + MAX_DEPENDENCIES);
 /// systemd's running jobs that the agent remembers, whoever started them: one for each unit.
 pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
 /// Units that changed while systemd could not be watched and get a line in the log each.
@@ -273,6 +288,7 @@ const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
 const _: () = assert!(MAX_MESSAGE < MAX_QUEUED_TO_MANAGER);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_SYSTEMD);
 const _: () = assert!(MAX_BUS_MESSAGE < MAX_QUEUED_TO_BUS);
+const _: () = assert!(PROXY_HOLD.as_millis() < DEPENDENCY_GRACE.as_millis());
 const _: () = assert!(PROXY_ANNOUNCE.as_millis() < PROXY_HOLD.as_millis());
 // Who is asked gives up before who asks.
 const _: () = assert!(SYSTEMD_REQUEST.as_millis() < REQUEST.as_millis());

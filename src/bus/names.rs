@@ -17,6 +17,10 @@ pub const MONITOR_PARENT_PATH: &str = "/org/containers/hirte/monitor";
 pub const METRICS_PATH: &str = "/org/containers/hirte/metrics";
 /// The manager's object on a connection to an agent.
 pub const INTERNAL_MANAGER_PATH: &str = "/org/containers/hirte/internal";
+/// Object of the agent on its node's bus.
+pub const AGENT_PATH: &str = "/org/containers/hirte";
+/// Parent of the objects by which the manager tells an agent of the targets of its proxies.
+pub const INTERNAL_PROXY_PARENT_PATH: &str = "/org/containers/hirte/internal/proxy";
 /// The agent's object on a connection to the manager.
 pub const INTERNAL_AGENT_PATH: &str = "/org/containers/hirte/internal/agent";
 /// The object by which an agent signals metrics.
@@ -34,6 +38,8 @@ pub const MONITOR_INTERFACE: &str = "org.containers.hirte.Monitor";
 pub const METRICS_INTERFACE: &str = "org.containers.hirte.Metrics";
 /// Public interface of the manager's counters.
 pub const COUNTERS_INTERFACE: &str = "org.containers.hirte.Counters";
+/// Public interface of an agent on its node's bus.
+pub const AGENT_INTERFACE: &str = "org.containers.hirte.Agent";
 /// What agents call on the manager.
 pub const INTERNAL_MANAGER_INTERFACE: &str = "org.containers.hirte.internal.Manager";
 /// What the manager calls on agents, and what agents signal.
@@ -129,6 +135,12 @@ pub fn job_path(id: u32) -> String {
 #[must_use]
 pub fn monitor_path(id: u32) -> String {
     format!("{MONITOR_PARENT_PATH}/{id}")
+}
+
+/// Path of the proxy with number `id`, on a connection to the manager.
+#[must_use]
+pub fn proxy_path(id: u32) -> String {
+    format!("{INTERNAL_PROXY_PARENT_PATH}/{id}")
 }
 
 /// Path of the object by which systemd shows the unit called `unit`.

@@ -617,14 +617,17 @@ mod tests {
         };
         assert!(running.keys_for_a_restart(&other).is_empty());
         other.port = 1;
+        other.use_tcp = false;
         other.tcp_keep_alive = KeepAlive::default();
         assert_eq!(
             running.keys_for_a_restart(&other),
             [
                 "ManagerPort",
+                "UseTCP",
                 "TCPKeepAliveTime",
                 "TCPKeepAliveInterval",
-                "TCPKeepAliveCount"
+                "TCPKeepAliveCount",
+                "TCPUserTimeout"
             ]
         );
     }

@@ -146,6 +146,16 @@ pub fn system_bus() -> String {
     })
 }
 
+/// The address of the user's bus: `DBUS_SESSION_BUS_ADDRESS`, or the socket that systemd makes for it
+/// in `XDG_RUNTIME_DIR`.
+#[must_use]
+pub fn user_bus() -> String {
+    env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_else(|_| {
+        let folder = env::var("XDG_RUNTIME_DIR").unwrap_or_default();
+        format!("unix:path={folder}/bus")
+    })
+}
+
 /// Connects to the socket at `path`; an abstract name starts with NUL.
 pub fn connect_unix(path: &Path) -> io::Result<Async<UnixStream>> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;

@@ -203,10 +203,11 @@ impl State {
             turn.log(Level::Info, "Connected to systemd");
         }
         self.report_differences(turn, &earlier);
+        self.send_orders(turn);
         if !self.manager.has_tried() {
+            self.recover_proxies(turn);
             self.connect_manager(turn);
-            // Not only when the manager is reached: a boot must not wait for it.
-            turn.act(Action::Ready);
+            self.become_ready(turn);
         }
     }
 

@@ -47,26 +47,8 @@ pub fn decode(message: Message) -> Incoming {
 /// The method that a call names, if the object has it and the arguments have its types.
 fn method(object: &Object, message: Message) -> Result<Method, CallError> {
     let own = object.interfaces().iter();
-    let own = own.filter_map(|name| interfaces::public(name));
-    let mut offered = own.chain(interface::STANDARD);
-    let found = if message.interface.is_empty() {
-        // Without an interface any that has the method may be meant ("Message Types"); ours is.
-        offered.find_map(|interface| Some((interface, interface.method(&message.member)?)))
-    } else {
-        let interface = offered
-            .find(|interface| interface.name == message.interface)
-            .ok_or_else(|| unknown_interface(&message))?;
-        interface
-            .method(&message.member)
-            .map(|method| (interface, method))
-    };
-    let Some((interface, method)) = found else {
-        return Err(unknown_method(&message));
-    };
-    let expected = method.signature();
-    if message.body.signature != expected {
-        return Err(wrong_arguments(interface, &message, &expected));
-    }
+    let own: Vec<_> = own.filter_map(|name| interfaces::public(name)).collect();
+    let (interface, _) = interface::resolve(&own, &message)?;
     arguments(interface, message).map_err(|error| {
         CallError::new(
             error_name::INVALID_ARGS,
@@ -146,52 +128,11 @@ fn node_method(member: String, body: Body) -> Result<Method, crate::bus::marshal
     })
 }
 
-/// None of our properties can be set.
 fn set_property(body: &Body) -> Result<Method, crate::bus::marshal::Malformed> {
     let mut reader = body.reader();
     let (interface, property) = (reader.str()?, reader.str()?);
-    let error = match interfaces::public(interface).map(|found| found.property(property)) {
-        Some(Some(_)) => CallError::new(
-            error_name::PROPERTY_READ_ONLY,
-            format!("Property '{property}' is not writable."),
-        ),
-        Some(None) => CallError::new(
-            error_name::UNKNOWN_PROPERTY,
-            format!("Unknown property '{property}'."),
-        ),
-        None => CallError::new(
-            error_name::UNKNOWN_INTERFACE,
-            format!("Unknown interface '{interface}'."),
-        ),
-    };
+    let error = interface::refuse_to_set(&interfaces::PUBLIC, interface, property);
     Ok(Method::Refused(error))
-}
-
-fn unknown_interface(message: &Message) -> CallError {
-    CallError::new(
-        error_name::UNKNOWN_INTERFACE,
-        format!("Unknown interface '{}'.", message.interface),
-    )
-}
-
-fn unknown_method(message: &Message) -> CallError {
-    CallError::new(
-        error_name::UNKNOWN_METHOD,
-        format!(
-            "Unknown method '{}' of interface '{}'.",
-            message.member, message.interface
-        ),
-    )
-}
-
-fn wrong_arguments(interface: &Interface, message: &Message, expected: &str) -> CallError {
-    CallError::new(
-        error_name::INVALID_ARGS,
-        format!(
-            "Invalid arguments '{}' to call {}.{}(), expecting '{expected}'.",
-            message.body.signature, interface.name, message.member
-        ),
-    )
 }
 
 #[cfg(test)]

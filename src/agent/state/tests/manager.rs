@@ -33,6 +33,7 @@ fn the_log_says_what_administrators_look_for() {
     assert_eq!(
         driver.log(),
         [
+            "Acquired the bus name org.containers.hirte.Agent",
             "Connected to systemd",
             "Connecting to manager on tcp:host=10.0.0.1,port=842",
             "Initial manager connection failed, retrying: reset",
