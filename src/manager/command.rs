@@ -5,6 +5,7 @@ use std::{env, path::PathBuf, process::ExitCode};
 use argh::FromArgs;
 
 use super::{
+    private::{self, OpenError},
     run::{self, Edges},
     state::Settings,
 };
@@ -86,6 +87,17 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let private = match private::Socket::open(&super::runtime_folder()) {
+        Ok(socket) => Some(socket),
+        Err(error @ OpenError::Taken(_)) => {
+            log::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+        Err(error @ OpenError::Io(..)) => {
+            log::warn!("No private socket, clients need the bus: {error}");
+            None
+        }
+    };
     log::info!("Waiting for connection requests on port {}...", config.port);
     let settings = Settings {
         nodes: config.allowed_node_names.clone(),
@@ -98,6 +110,7 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
         Edges {
             listener,
             keep_alive,
+            private,
             reload,
         },
     )
