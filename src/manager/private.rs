@@ -95,7 +95,9 @@ impl Connections {
         let credentials = match peer_credentials(&stream) {
             Ok(credentials) => credentials,
             Err(error) => {
-                log::debug!("Private connection of nobody known: {error}");
+                log::warn!(
+                    "Private connection refused: the kernel does not tell who connected: {error}"
+                );
                 return None;
             }
         };
