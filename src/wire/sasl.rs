@@ -201,14 +201,14 @@ impl Sasl {
     /// Whether an identity is one that may be claimed. It is the number of the user in ASCII, in
     /// hexadecimal.
     fn takes(&self, data: &str) -> bool {
-        let expected = |uid: u32| -> String {
-            let digits = uid.to_string();
-            digits.bytes().map(|digit| format!("{digit:02x}")).collect()
+        let Some(uid) = self.uid else {
+            return is_hex(data);
         };
-        self.uid.map_or_else(
-            || is_hex(data),
-            |uid| data.eq_ignore_ascii_case(&expected(uid)),
-        )
+        let claimed = (0..data.len()).step_by(2).map(|at| {
+            let digits = data.get(at..at + 2)?;
+            u8::from_str_radix(digits, 16).ok()
+        });
+        claimed.collect::<Option<Vec<u8>>>().as_deref() == Some(uid.to_string().as_bytes())
     }
 
     fn client_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {

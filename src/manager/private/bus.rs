@@ -124,13 +124,13 @@ fn result(call: &Message, client: &str) -> Result<Body, CallError> {
             Body::of(&(all.map(str::to_owned).to_vec(),))
         }
         "ListActivatableNames" => Body::of(&(Vec::<String>::new(),)),
-        "StartServiceByName" => match owner(name(), client) {
-            Some(_) => Body::of(&(ALREADY_RUNNING,)),
-            None => {
+        "StartServiceByName" => {
+            owner(name(), client).ok_or_else(|| {
                 let text = format!("The name {} is not known", name());
-                return Err(CallError::new(error_name::SERVICE_UNKNOWN, text));
-            }
-        },
+                CallError::new(error_name::SERVICE_UNKNOWN, text)
+            })?;
+            Body::of(&(ALREADY_RUNNING,))
+        }
         "GetMachineId" => Body::of(&(daemon::machine_id().as_str(),)),
         "Introspect" => Body::of(&(describe([&PEER, &INTROSPECTABLE, &BUS], &[]),)),
         // AddMatch, RemoveMatch, Ping
