@@ -142,6 +142,11 @@ pub const MAX_QUEUED_TO_UNREGISTERED: usize = 16 << 10;
 /// Bytes waiting to be sent to a bus above which new calls are refused with `LimitsExceeded`: two
 /// of the largest messages.
 pub const MAX_QUEUED_TO_BUS: usize = 2 * MAX_BUS_MESSAGE;
+/// Largest message from a private connection: a request to an agent is not larger.
+pub const MAX_MESSAGE_FROM_CLIENT: usize = MAX_MESSAGE_FROM_MANAGER;
+/// Bytes waiting to be sent to one private connection: a window full of large lists. A client this
+/// far behind does not read.
+pub const MAX_QUEUED_TO_CLIENT: usize = MAX_BUS_MESSAGE;
 /// Largest message from the manager to an agent. The largest are lists of unit files to enable.
 pub const MAX_MESSAGE_FROM_MANAGER: usize = 1 << 20;
 /// Bytes that an agent has waiting for the manager: two of the largest answers. A manager this
@@ -201,6 +206,10 @@ pub const MAX_RESYNC_LINES: usize = 20;
 pub const MAX_KNOWN_CLIENTS: usize = 256;
 /// Log lines that wait for their client's uid and pid.
 pub const MAX_WAITING_CLIENT_LINES: usize = 256;
+/// Private connections of clients: a node has a handful of programs and people that use them.
+pub const MAX_PRIVATE_CLIENTS: usize = 128;
+/// Those of members of group `hirte`, so that they can not take the places of root.
+pub const MAX_PRIVATE_READERS: usize = 64;
 /// Monitors of one client: a program needs one or a few.
 pub const MAX_MONITORS_PER_CLIENT: usize = 64;
 /// Monitors of all clients.
@@ -286,6 +295,7 @@ const _: () = assert!(MAX_REQUEST_BODY < MAX_MESSAGE_FROM_MANAGER);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_QUEUED_TO_UNREGISTERED);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
 const _: () = assert!(MAX_MESSAGE < MAX_QUEUED_TO_MANAGER);
+const _: () = assert!(MAX_PRIVATE_READERS < MAX_PRIVATE_CLIENTS);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_SYSTEMD);
 const _: () = assert!(MAX_BUS_MESSAGE < MAX_QUEUED_TO_BUS);
 const _: () = assert!(PROXY_HOLD.as_millis() < DEPENDENCY_GRACE.as_millis());

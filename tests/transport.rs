@@ -530,7 +530,7 @@ fn a_unix_socket_that_is_in_use_is_left_alone() {
     let mut manager = Manager::start();
     let socket = manager.runtime_folder().join("hirte-agent.sock");
     assert!(socket.exists());
-    let (_, log) = manager.run_rival();
+    let (_, log) = manager.run_rival(&manager.runtime_folder());
     let text = format!(
         "Failed to listen on {}: another process listens there",
         socket.display()

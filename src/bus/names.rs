@@ -5,6 +5,11 @@ pub const MANAGER_BUS_NAME: &str = "org.containers.hirte";
 /// Well-known name of the agent on its node's bus, and the destination of calls to it.
 pub const AGENT_BUS_NAME: &str = "org.containers.hirte.Agent";
 
+/// The manager's folder for what lives as long as the system runs.
+pub const RUNTIME_FOLDER: &str = "/run/hirte";
+/// Name of the manager's private socket in that folder.
+pub const PRIVATE_SOCKET: &str = "private";
+
 /// Object of the manager; nodes and jobs lie below it.
 pub const MANAGER_PATH: &str = "/org/containers/hirte";
 /// Parent of the node objects.

@@ -20,12 +20,12 @@ const OPTIONS: ValueOptions = ValueOptions {
     help_triggers("-h", "--help"),
     note = "'hirtectl help COMMAND' tells more about a command.",
     note = "A unit whose name begins with '-' stands behind '--': hirtectl start NODE -- -.mount",
-    note = "The manager is reached over the system bus (DBUS_SYSTEM_BUS_ADDRESS overrides its \
-            address).",
+    note = "The manager is reached by its private socket, /run/hirte/private, or else over the \
+            system bus. Where DBUS_SYSTEM_BUS_ADDRESS is set, that bus alone is tried.",
     error_code(0, "what was asked for happened"),
     error_code(1, "it was refused or failed, or was done only in part"),
     error_code(2, "the command line is wrong"),
-    error_code(3, "there is no bus, or no manager that answers on it"),
+    error_code(3, "there is no manager that answers, or no way to it"),
     error_code(4, "the node is offline, or was lost before its job had ended"),
     error_code(5, "there is no such node or unit")
 )]

@@ -1,11 +1,14 @@
-//! One connection to the bus, and calls of the manager over it.
+//! One connection to the manager, over its private socket or a bus, and calls of the manager over
+//! it.
 //!
 //! All messages are taken from one stream in the order of their arrival, so a signal that comes
 //! before a reply is kept and not lost, and no queue of zbus fills up unread.
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    env, io,
     num::NonZeroU32,
+    path::Path,
     time::Instant,
 };
 
@@ -20,12 +23,12 @@ use zbus::{
 
 use super::{
     error::{Error, Subject},
-    runtime::SmolRuntime,
+    runtime::{SmolRuntime, connect_unix},
 };
 use crate::{
     bus::names::{
         DBUS_NAME, DBUS_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, NODE_INTERFACE,
-        PROPERTIES_INTERFACE,
+        PRIVATE_SOCKET, PROPERTIES_INTERFACE, RUNTIME_FOLDER,
     },
     limits,
 };
@@ -116,30 +119,61 @@ pub(super) enum Signal {
 #[derive(Debug)]
 pub(super) struct Client {
     connection: Connection,
+    /// Whether there is no bus between us and the manager.
+    is_private: bool,
     messages: MessageStream,
     /// Signals that came while a reply was awaited. Nothing is in it before
-    /// [`watch_jobs`](Self::watch_jobs), and then only what one node's jobs and one name cause
-    /// during one call.
+    /// [`watch_jobs`](Self::watch_jobs), and then only what jobs and one name cause during one call:
+    /// on a bus the jobs of one node.
     signals: VecDeque<Signal>,
 }
 
 impl Client {
-    /// Connects to the system bus (`DBUS_SYSTEM_BUS_ADDRESS`, or its well-known address).
+    /// Connects to the manager's private socket, or to the system bus where that socket can not be
+    /// reached. Where `DBUS_SYSTEM_BUS_ADDRESS` names a bus, nothing else is tried.
     pub async fn connect(runtime: SmolRuntime) -> Result<Self, Error> {
-        let messages = Builder::system()
-            .runtime(runtime)
-            .build_message_stream()
-            .or(async {
-                smol::Timer::after(limits::CLIENT_CALL).await;
-                Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
-            })
-            .await
-            .map_err(Error::Connect)?;
+        let names_bus = env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some();
+        let private = if names_bus {
+            None
+        } else {
+            let path = Path::new(RUNTIME_FOLDER).join(PRIVATE_SOCKET);
+            match in_time(connect_unix(&path))
+                .await
+                .and_then(smol::Async::into_inner)
+            {
+                Ok(stream) => {
+                    let builder = Builder::unix_stream(stream).p2p();
+                    let client = Self::build(builder, runtime, true).await;
+                    return client.map_err(|error| Error::ConnectPrivate { path, error });
+                }
+                Err(error) => Some((path, error)),
+            }
+        };
+        let client = Self::build(Builder::system(), runtime, false).await;
+        client.map_err(|error| Error::Connect { private, error })
+    }
+
+    async fn build(
+        builder: Builder<'_>,
+        runtime: SmolRuntime,
+        is_private: bool,
+    ) -> Result<Self, zbus::Error> {
+        let messages = in_time(builder.runtime(runtime).build_message_stream()).await?;
         Ok(Self {
             connection: Connection::from(&messages),
+            is_private,
             messages,
             signals: VecDeque::new(),
         })
+    }
+
+    /// What it means that the connection has ended.
+    const fn lost(&self) -> Error {
+        if self.is_private {
+            Error::ManagerClosed
+        } else {
+            Error::BusLost
+        }
     }
 
     /// The path of the node called `name`.
@@ -161,7 +195,7 @@ impl Client {
         let mut answer = None;
         self.ask_each([call], |_, given| answer = Some(given))
             .await?;
-        answer.ok_or(Error::BusLost)
+        answer.ok_or_else(|| self.lost())
     }
 
     /// Makes many calls, [`limits::WINDOW`] of them at a time (dbus-daemon allows a client to wait
@@ -200,8 +234,12 @@ impl Client {
         }
     }
 
-    /// Has the bus deliver the ends of the node's jobs and the manager's departure.
+    /// Has the bus deliver the ends of the node's jobs and the manager's departure. Without a bus
+    /// the manager sends every signal, and its departure ends the connection.
     pub async fn watch_jobs(&mut self, node: &str) -> Result<(), Error> {
+        if self.is_private {
+            return Ok(());
+        }
         let jobs = format!(
             "type='signal',sender='{MANAGER_BUS_NAME}',path='{MANAGER_PATH}',\
              interface='{MANAGER_INTERFACE}',member='JobRemoved',arg2={}",
@@ -237,14 +275,14 @@ impl Client {
         self.connection
             .send(message)
             .await
-            .map_err(|_| Error::BusLost)?;
+            .map_err(|_| self.lost())?;
         Ok(message.primary_header().serial_num())
     }
 
     async fn next(&mut self) -> Result<Message, Error> {
         match self.messages.next().await {
             Some(Ok(message)) => Ok(message),
-            Some(Err(_)) | None => Err(Error::BusLost),
+            Some(Err(_)) | None => Err(self.lost()),
         }
     }
 
@@ -257,6 +295,18 @@ impl Client {
             })
             .await
     }
+}
+
+/// Gives up after [`limits::CLIENT_CALL`].
+async fn in_time<T, E: From<io::Error>>(
+    attempt: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    attempt
+        .or(async {
+            smol::Timer::after(limits::CLIENT_CALL).await;
+            Err(io::Error::from(io::ErrorKind::TimedOut).into())
+        })
+        .await
 }
 
 /// Reads the body of the answer to `method`, borrowing from it what can be borrowed.

@@ -6,6 +6,7 @@ use argh::FromArgs;
 
 use super::{
     listeners::{self, Listeners},
+    private::{self, OpenError},
     run::{self, Edges},
     state::{NodeSettings, Settings},
 };
@@ -81,6 +82,17 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let private = match private::Socket::open(&super::runtime_folder()) {
+        Ok(socket) => Some(socket),
+        Err(error @ OpenError::Taken(_)) => {
+            log::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+        Err(error @ OpenError::Io(..)) => {
+            log::warn!("No private socket, clients need the bus: {error}");
+            None
+        }
+    };
     let settings = settings_of(&config);
     let keep_alive = config.tcp_keep_alive;
     let reload = Box::new(move || reload(&options, &config));
@@ -89,6 +101,7 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
         Edges {
             listeners: sockets,
             keep_alive,
+            private,
             reload,
         },
     );

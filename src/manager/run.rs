@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::net::UnixStream},
     process::ExitCode,
     rc::Rc,
 };
@@ -14,19 +14,21 @@ use super::{
     api,
     job_ids::JobIds,
     peers,
+    private::{self, Connections},
     state::{
         Settings, State,
-        event::{Action, Event, PeerId, QueueHighWater, ToPeer},
+        event::{Action, Client, Event, PeerId, PrivateId, QueueHighWater, ToPeer},
     },
 };
 use crate::{
-    bus::{Body, message::BodyCheck, names},
+    bus::{Body, Message, message::BodyCheck, names},
     daemon::{
         self, Alarm, Notify, Recorder, Signal,
         bus::{self, Bus, BusEvent},
         clock, signals,
     },
-    limits, logging, reactor,
+    limits, logging,
+    reactor::{self, Async},
     wire::{
         address,
         inbox::Inbox,
@@ -43,6 +45,8 @@ enum Incoming {
     Accepted(Accepted),
     AcceptFailed(io::Error),
     Peer(PeerId, Received),
+    PrivateAccepted(io::Result<Async<UnixStream>>),
+    Private(PrivateId, Received),
     Alarm,
     Signal(Signal),
 }
@@ -53,6 +57,8 @@ pub struct Edges {
     pub listeners: Vec<Listener>,
     /// Keepalive of their connections.
     pub keep_alive: KeepAlive,
+    /// Where clients connect without a bus.
+    pub private: Option<private::Socket>,
     /// Reads the configuration again when asked to (`SIGHUP`); `None` if it has an error.
     pub reload: Box<dyn FnMut() -> Option<Settings>>,
 }
@@ -76,6 +82,8 @@ struct Loop {
     state: State,
     actions: Vec<Action>,
     bus: Bus,
+    /// Clients without a bus.
+    private: Connections,
     peers: BTreeMap<PeerId, Link>,
     /// Peers to which something was sent in this turn.
     to_flush: BTreeSet<PeerId>,
@@ -110,6 +118,8 @@ impl Loop {
         }
         signals(&executor, &inbox, Incoming::Signal)?;
         let alarm = Alarm::new(&executor, &inbox, || Incoming::Alarm);
+        let wrap = Incoming::PrivateAccepted;
+        let private = Connections::new(edges.private, &executor, &inbox, wrap);
         let mut recorder = Recorder::from_env();
         // The first line of a recorded run has the settings in place of an event.
         recorder.record(clock::now(), &settings, &[] as &[Action]);
@@ -118,6 +128,7 @@ impl Loop {
             state: State::new(settings),
             actions: Vec::new(),
             bus: Bus::new(vec![names::MANAGER_BUS_NAME]),
+            private,
             peers: BTreeMap::new(),
             to_flush: BTreeSet::new(),
             next_peer: 1,
@@ -169,6 +180,7 @@ impl Loop {
         while let Some(event) = self.bus.flush() {
             self.handle_bus_event(event);
         }
+        self.private.flush();
         self.queues.bus_bytes = self.queues.bus_bytes.max(self.bus.queued());
         for peer in std::mem::take(&mut self.to_flush) {
             if let Some(link) = self.peers.get(&peer) {
@@ -193,9 +205,17 @@ impl Loop {
                 event.and_then(|event| self.bus_event(event))
             }
             Incoming::Accepted(accepted) => self.accepted(accepted),
-            Incoming::AcceptFailed(error) => Some(Event::AcceptFailed {
-                reason: error.to_string(),
-            }),
+            Incoming::PrivateAccepted(Ok(stream)) => {
+                let (executor, inbox) = (&self.executor, &self.inbox);
+                self.private
+                    .accepted(stream, executor, inbox, Incoming::Private)
+            }
+            Incoming::Private(client, received) => self.private.received(client, received),
+            Incoming::AcceptFailed(error) | Incoming::PrivateAccepted(Err(error)) => {
+                Some(Event::AcceptFailed {
+                    reason: error.to_string(),
+                })
+            }
             Incoming::Peer(peer, received) => self.peer_received(peer, received),
             Incoming::Alarm => {
                 self.tell_queues();
@@ -282,22 +302,25 @@ impl Loop {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Reply { call, body } => self.bus.send_if_attached(api::reply(&call, body)),
+            Action::Reply { call, body } => self.send_to(&call.client, api::reply(&call, body)),
             Action::ReplyError { call, error } => {
-                self.bus.send_if_attached(api::reply_error(&call, &error));
+                self.send_to(&call.client, api::reply_error(&call, &error));
             }
             Action::ReplyIntrospection {
                 call,
                 object,
                 children,
             } => {
-                self.bus
-                    .send_if_attached(api::introspection(&call, &object, &children));
+                let answer = api::introspection(&call, &object, &children);
+                self.send_to(&call.client, answer);
             }
-            Action::Emit(signal) => self.bus.send_if_attached(api::signal(&signal)),
-            Action::EmitTo { client, signal } => {
-                self.bus.send_if_attached(api::signal(&signal).to(&client));
+            Action::Emit(signal) => {
+                let message = api::signal(&signal);
+                self.private.send_to_all(&message);
+                self.bus.send_if_attached(message);
             }
+            Action::EmitTo { client, signal } => self.send_to(&client, api::signal(&signal)),
+            Action::ClosePrivate(client) => self.private.close(client),
             Action::WatchClient(client) => self.bus.watch(client),
             Action::UnwatchClient(client) => self.bus.unwatch(&client),
             Action::LookUpClient(client) => self.bus.look_up(client),
@@ -328,6 +351,13 @@ impl Loop {
             Action::SetLogLevel(level) => logging::set_level(level),
             Action::Log(level, text) => log::log!(level.into(), "{text}"),
             Action::Exit { status } => self.exit = Some(ExitCode::from(status)),
+        }
+    }
+
+    fn send_to(&mut self, client: &Client, message: Message) {
+        match client {
+            Client::Bus(name) => self.bus.send_if_attached(message.to(name)),
+            Client::Private(client) => self.private.send(*client, message),
         }
     }
 
@@ -407,12 +437,16 @@ fn peer_lost(peer: PeerId, reason: &Closed) -> Event {
 }
 
 /// A client's call becomes an event; what needs no state is answered here.
-fn decode_call(bus: &mut Bus, message: crate::bus::Message) -> Option<Event> {
-    match api::decode(message) {
+fn decode_call(bus: &mut Bus, message: Message) -> Option<Event> {
+    let client = Client::on_bus(&message.sender);
+    match api::decode(client, message) {
         api::Incoming::Event(event) => Some(event),
         api::Incoming::MachineId(call) => {
             let id = daemon::machine_id();
-            bus.send_if_attached(api::reply(&call, Body::of(&(id.as_str(),))));
+            let answer = api::reply(&call, Body::of(&(id.as_str(),)));
+            if let Client::Bus(name) = &call.client {
+                bus.send_if_attached(answer.to(name));
+            }
             None
         }
         api::Incoming::NotACall => None,

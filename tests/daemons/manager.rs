@@ -5,7 +5,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -149,6 +149,11 @@ impl Manager {
         Connection::to_bus(self.bus.socket())
     }
 
+    /// Its private socket.
+    pub fn private_socket(&self) -> PathBuf {
+        self.runtime_folder().join("private")
+    }
+
     /// A client that gets all signals of the manager.
     pub fn watcher(&self) -> Connection<UnixStream> {
         let mut client = self.new_client();
@@ -232,8 +237,9 @@ impl Manager {
         line.unwrap().trim_start_matches(':').trim().to_owned()
     }
 
-    /// Runs another manager on the same bus to its end: its exit status and its log.
-    pub fn run_rival(&self) -> (std::process::ExitStatus, String) {
+    /// Runs another manager on the same bus, with this folder for its private socket, to its end:
+    /// its exit status and its log.
+    pub fn run_rival(&self, runtime: &Path) -> (std::process::ExitStatus, String) {
         let (_port_holder, port) = hold_port();
         let text = format!("[hirte]\nManagerPort={port}\nLogTarget=stderr\n");
         let config = self.folder.write("rival.conf", text);
@@ -242,7 +248,7 @@ impl Manager {
             .arg("-c")
             .arg(config)
             .env("DBUS_SYSTEM_BUS_ADDRESS", address)
-            .env("RUNTIME_DIRECTORY", self.folder.path("run"))
+            .env("RUNTIME_DIRECTORY", runtime)
             .output()
             .unwrap();
         let log = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,6 +1,7 @@
 //! What can happen to a manager, and what it can do: the whole contract between the pure state
 //! and the edges. Both are written to a recorded run as they are.
 
+mod client;
 mod monitor;
 mod peer;
 
@@ -12,22 +13,12 @@ use crate::{
     core::{Credentials, Level},
 };
 
+pub use client::{Access, Call, Client, PrivateId};
 pub use monitor::{MonitorMethod, Reason, UnitChange};
 pub use peer::{FromPeer, ToPeer};
 
 /// Number of a connection from an agent, given by the edge and never used again.
 pub type PeerId = u64;
-
-/// A method call that waits for its answer: who called, and which of its calls it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
-    /// Unique name of the caller on the bus.
-    pub client: String,
-    /// The caller's number of the call.
-    pub serial: u32,
-    /// Whether the caller waits for an answer.
-    pub expects_reply: bool,
-}
 
 /// An object of the public API, as its path names it. Whether it exists only the state knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +176,22 @@ pub enum Event {
         /// Its name.
         client: String,
     },
+    /// A client connected to the private socket.
+    PrivateConnected {
+        /// The connection.
+        client: PrivateId,
+        /// Who it was when it connected, as the kernel tells.
+        credentials: Credentials,
+        /// What it may do.
+        access: Access,
+    },
+    /// A private connection ended.
+    PrivateClosed {
+        /// The connection.
+        client: PrivateId,
+        /// For the log.
+        reason: String,
+    },
     /// A connection was accepted.
     PeerConnected {
         /// Its number.
@@ -263,12 +270,12 @@ pub enum Action {
         /// Last elements of the paths of the objects below it.
         children: Vec<String>,
     },
-    /// Send a signal to the bus.
+    /// Send a signal to the bus and to every private connection.
     Emit(Signal),
     /// Send a signal to one client.
     EmitTo {
-        /// Its name.
-        client: String,
+        /// Which.
+        client: Client,
         /// The signal.
         signal: Signal,
     },
@@ -278,6 +285,8 @@ pub enum Action {
     WatchClient(String),
     /// Watch this client no more.
     UnwatchClient(String),
+    /// Close a private connection after what was sent to it.
+    ClosePrivate(PrivateId),
     /// Connect to the bus and take our name there.
     AttachBus,
     /// Send a message to an agent.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{
     State,
-    event::{Action, Call},
+    event::{Action, Call, Client},
     requests::{Purpose, cut, expect_signature, reply, reply_error, too_large},
 };
 use crate::{
@@ -93,9 +93,16 @@ impl Listings {
         self.bytes
     }
 
-    pub(super) fn clear(&mut self) {
-        self.lists.clear();
-        self.bytes = 0;
+    /// These callers have gone.
+    pub(super) fn forget_calls(&mut self, is_gone: impl Fn(&Client) -> bool) {
+        let lists = self.lists.iter();
+        let gone: Vec<u64> = lists
+            .filter(|(_, listing)| is_gone(&listing.call.client))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.take(id);
+        }
     }
 }
 

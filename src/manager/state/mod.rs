@@ -6,6 +6,7 @@
 //! actions, byte for byte.
 //!
 //! - [`event`]: events, actions and the types they are made of
+//! - `access`: private connections, and what they may do
 //! - `calls`: what each method of the public API does
 //! - `peers`: connections of agents, their registration, their loss, whether they live
 //! - `heartbeats`: what the nodes hear when there is nothing else
@@ -20,6 +21,7 @@
 //! - `proxies`: units of one node that depend on units of another
 //! - `reload`: what becomes of it all when the configuration is read again
 
+mod access;
 mod calls;
 mod clients;
 mod counters;
@@ -52,9 +54,10 @@ use crate::{
 };
 
 use self::{
+    access::Privates,
     clients::Clients,
     counters::Counters,
-    event::{Action, Event, Object, PeerId, Signal},
+    event::{Action, Client, Event, Object, PeerId, Signal},
     jobs::Jobs,
     listing::Listings,
     metrics::Metrics,
@@ -168,6 +171,7 @@ pub struct State {
     monitors: Monitors,
     proxies: Proxies,
     clients: Clients,
+    privates: Privates,
     metrics: Metrics,
     counters: Counters,
     /// What the log is set to, for the properties that tell it.
@@ -222,6 +226,7 @@ impl State {
             monitors,
             proxies: Proxies::default(),
             clients: Clients::default(),
+            privates: Privates::default(),
             metrics: Metrics::default(),
             counters: Counters::default(),
             log_level: Level::Info,
@@ -269,7 +274,15 @@ impl State {
                 client,
                 credentials,
             } => self.client_known(&client, credentials, actions),
-            Event::ClientLeft { client } => self.client_left(&client, actions),
+            Event::ClientLeft { client } => self.client_left(&Client::Bus(client), actions),
+            Event::PrivateConnected {
+                client,
+                credentials,
+                access,
+            } => self.private_connected(client, credentials, access, actions),
+            Event::PrivateClosed { client, reason } => {
+                self.private_closed(client, &reason, actions);
+            }
             Event::PeerConnected { peer, address, fd } => {
                 self.peer_connected(now, peer, address, fd, actions);
             }
@@ -396,11 +409,13 @@ impl State {
         let wait = retry_delay(self.bus_attempts, first, longest);
         self.bus_attempts = self.bus_attempts.saturating_add(1);
         self.bus = Bus::Waiting(now.monotonic + wait);
-        self.bus_congested = false;
-        // Nobody is there to be answered.
+        // Nobody is there to be answered. Clients with a private connection stay.
         self.clients.forget_all(actions);
-        self.forget_clients();
-        self.end_monitors(actions);
+        self.forget_calls(Client::is_on_bus);
+        self.end_monitors_on_bus(actions);
+        if self.bus_congested {
+            self.bus_is_congested(false, actions);
+        }
         self.become_ready(actions);
     }
 

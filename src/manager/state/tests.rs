@@ -6,6 +6,7 @@ mod jobs;
 mod metrics;
 mod monitors;
 mod nodes;
+mod private;
 mod proxies;
 mod reload;
 mod requests;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use super::{
     Settings, State, event,
-    event::{Action, Call, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer},
+    event::{Action, Call, Client, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer},
 };
 use crate::{
     bus::{Body, CallError, JobKind},
@@ -109,7 +110,7 @@ impl Manager {
     fn next_call(&mut self) -> Call {
         self.serial += 1;
         Call {
-            client: ":1.5".to_owned(),
+            client: Client::on_bus(":1.5"),
             serial: self.serial,
             expects_reply: true,
         }

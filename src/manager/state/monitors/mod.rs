@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     State,
-    event::{Action, Call, PeerId, Signal, ToPeer, UnitChange},
+    event::{Action, Call, Client, PeerId, Signal, ToPeer, UnitChange},
     log,
     requests::{Purpose, reply, reply_error},
 };
@@ -38,7 +38,7 @@ pub(super) struct Monitors {
     watches: Vec<Watch>,
     /// Pairs of node and unit in all subscriptions.
     watched: usize,
-    /// Owners and peers, and how often each is one.
+    /// Owners and peers on the bus by their unique names, and how often each is one.
     clients: BTreeMap<String, usize>,
     /// Nodes whose units are to be listed at once, and those at the next tick because it failed.
     to_list: BTreeSet<usize>,
@@ -47,7 +47,7 @@ pub(super) struct Monitors {
 
 #[derive(Debug)]
 struct Monitor {
-    owner: String,
+    owner: Client,
     /// Unique names of others who get what the owner gets, by number.
     peers: BTreeMap<u32, String>,
     last_peer: u32,
@@ -79,26 +79,33 @@ impl Monitors {
         self.by_id.keys().copied()
     }
 
-    pub(super) fn is_owner(&self, monitor: u32, client: &str) -> bool {
+    pub(super) fn is_owner(&self, monitor: u32, client: &Client) -> bool {
         let monitor = self.by_id.get(&monitor);
-        monitor.is_some_and(|monitor| monitor.owner == client)
+        monitor.is_some_and(|monitor| monitor.owner == *client)
     }
 
-    /// We have to know when `client` leaves the bus.
-    fn need(&mut self, client: &str, actions: &mut Vec<Action>) {
-        let count = self.clients.entry(client.to_owned()).or_default();
+    /// We have to know when `client` leaves the bus. The end of a private connection is always
+    /// told.
+    fn need(&mut self, client: &Client, actions: &mut Vec<Action>) {
+        let Client::Bus(client) = client else {
+            return;
+        };
+        let count = self.clients.entry(client.clone()).or_default();
         *count += 1;
         if *count == 1 {
-            actions.push(Action::WatchClient(client.to_owned()));
+            actions.push(Action::WatchClient(client.clone()));
         }
     }
 
-    fn need_no_longer(&mut self, client: &str, actions: &mut Vec<Action>) {
+    fn need_no_longer(&mut self, client: &Client, actions: &mut Vec<Action>) {
+        let Client::Bus(client) = client else {
+            return;
+        };
         if let Some(count) = self.clients.get_mut(client) {
             *count -= 1;
             if *count == 0 {
                 self.clients.remove(client);
-                actions.push(Action::UnwatchClient(client.to_owned()));
+                actions.push(Action::UnwatchClient(client.clone()));
             }
         }
     }
@@ -153,8 +160,7 @@ impl State {
         };
         self.monitors.by_id.insert(id, monitor);
         self.monitors.need(&call.client, actions);
-        self.clients
-            .log(&call.client, format!("Monitor {id}"), actions);
+        self.log_request(&call.client, format!("Monitor {id}"), actions);
         let path = ObjectPath(names::monitor_path(id));
         reply(call, Body::of(&(path,)), actions);
     }
@@ -167,7 +173,7 @@ impl State {
         for (number, subscription) in monitor.subscriptions {
             self.end_subscription((id, number), &subscription, actions);
         }
-        for client in monitor.peers.into_values() {
+        for client in monitor.peers.into_values().map(Client::Bus) {
             let reason = "monitor closed".to_owned();
             let signal = Signal::PeerRemoved {
                 monitor: id,
@@ -180,9 +186,11 @@ impl State {
         log(actions, Level::Debug, format!("Monitor {id} closed"));
     }
 
-    /// An owner or a peer of a monitor has left the bus.
-    pub(super) fn client_left(&mut self, client: &str, actions: &mut Vec<Action>) {
-        if !self.monitors.clients.contains_key(client) {
+    /// Somebody has left, who may be an owner or a peer of a monitor.
+    pub(super) fn client_left(&mut self, client: &Client, actions: &mut Vec<Action>) {
+        if let Client::Bus(name) = client
+            && !self.monitors.clients.contains_key(name)
+        {
             return;
         }
         for id in self.monitors.ids().collect::<Vec<_>>() {
@@ -190,7 +198,9 @@ impl State {
                 continue;
             };
             let peers = monitor.peers.len();
-            monitor.peers.retain(|_, peer| peer != client);
+            monitor
+                .peers
+                .retain(|_, peer| !matches!(client, Client::Bus(name) if name == peer));
             for _ in monitor.peers.len()..peers {
                 self.monitors.need_no_longer(client, actions);
             }
@@ -200,14 +210,19 @@ impl State {
         }
     }
 
-    /// The bus is gone with all owners.
-    pub(super) fn end_monitors(&mut self, actions: &mut Vec<Action>) {
-        for (id, monitor) in std::mem::take(&mut self.monitors.by_id) {
+    /// The bus is gone with all owners and peers that are on it.
+    pub(super) fn end_monitors_on_bus(&mut self, actions: &mut Vec<Action>) {
+        self.monitors.clients.clear();
+        for (id, mut monitor) in std::mem::take(&mut self.monitors.by_id) {
+            if !monitor.owner.is_on_bus() {
+                monitor.peers.clear();
+                self.monitors.by_id.insert(id, monitor);
+                continue;
+            }
             for (number, subscription) in monitor.subscriptions {
                 self.end_subscription((id, number), &subscription, actions);
             }
         }
-        self.monitors.clients.clear();
     }
 
     // Nodes
@@ -303,10 +318,10 @@ impl State {
             if is_for_all {
                 actions.push(Action::Emit(signal));
             } else if let Some(monitor) = self.monitors.by_id.get(&monitor) {
-                let clients: BTreeSet<&String> =
-                    monitor.peers.values().chain([&monitor.owner]).collect();
+                let peers = monitor.peers.values().cloned().map(Client::Bus);
+                let clients: BTreeSet<Client> = peers.chain([monitor.owner.clone()]).collect();
                 for client in clients {
-                    let (client, signal) = (client.clone(), signal.clone());
+                    let signal = signal.clone();
                     actions.push(Action::EmitTo { client, signal });
                 }
             }
