@@ -245,7 +245,7 @@ fn without_any_file_the_built_in_defaults_apply() {
 fn every_key_is_read() {
     let manager = Machine::with(
         MANAGER,
-        "[hirte]\nManagerPort=1\nAllowedNodeNames=a\nNodeHeartbeatThreshold=10s\n\
+        "[hirte]\nManagerPort=1\nAllowedNodeNames=a\nNodeHeartbeatThreshold=10s\nCompatBlueChi=yes\n\
          TCPKeepAliveTime=2\nTCPKeepAliveInterval=3\nTCPKeepAliveCount=5\n\
          LogLevel=Warning\nLogTarget=STDERR-full\nLogIsQuiet=Yes\n",
     );
@@ -265,6 +265,7 @@ fn every_key_is_read() {
             port: 1,
             allowed_node_names: vec!["a".to_owned()],
             node_heartbeat_threshold: Some(Duration::from_secs(10)),
+            compat_bluechi: true,
             tcp_keep_alive,
             log,
         }

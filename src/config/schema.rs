@@ -43,6 +43,8 @@ pub struct ManagerConfig {
     pub allowed_node_names: Vec<String>,
     /// `NodeHeartbeatThreshold`: silence after which a node is offline; `None`: never.
     pub node_heartbeat_threshold: Option<Duration>,
+    /// `CompatBlueChi`: whether clients and agents of Eclipse `BlueChi` are served too.
+    pub compat_bluechi: bool,
     /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`.
     pub tcp_keep_alive: KeepAlive,
     /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
@@ -55,6 +57,7 @@ impl Default for ManagerConfig {
             port: 842,
             allowed_node_names: Vec::new(),
             node_heartbeat_threshold: Some(Duration::from_secs(6)),
+            compat_bluechi: false,
             tcp_keep_alive: KEEP_ALIVE,
             log: LogSettings::default(),
         }
@@ -207,6 +210,12 @@ pub const MANAGER_KEYS: &[Key<ManagerConfig>] = &[
             )
         },
     ),
+    key(
+        "CompatBlueChi",
+        "no",
+        "yes: serve clients and agents of Eclipse BlueChi too",
+        |config, text| put(&mut config.compat_bluechi, value::boolean(text)?),
+    ),
     keep_alive_time(),
     keep_alive_interval(),
     keep_alive_count(),
@@ -344,6 +353,7 @@ mod tests {
             port: 1,
             allowed_node_names: Vec::new(),
             node_heartbeat_threshold: None,
+            compat_bluechi: true,
             tcp_keep_alive: KeepAlive::default(),
             log: LogSettings {
                 level: Level::Error,

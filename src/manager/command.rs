@@ -92,12 +92,14 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
         silence_limit: config.node_heartbeat_threshold.unwrap_or_default(),
     };
     let keep_alive = config.tcp_keep_alive;
+    let compat_bluechi = config.compat_bluechi;
     let reload = Box::new(move || reload(&options, &config));
     run::run(
         settings,
         Edges {
             listener,
             keep_alive,
+            compat_bluechi,
             reload,
         },
     )

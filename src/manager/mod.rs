@@ -6,6 +6,7 @@
 //! [`peers`], and the end of the turn writes them to the sockets.
 
 pub mod api;
+pub mod bluechi;
 pub mod command;
 mod job_ids;
 pub mod peers;

@@ -11,15 +11,15 @@ use smol::{LocalExecutor, channel};
 
 use super::{
     api,
+    bluechi::{self, agents::Agents},
     job_ids::JobIds,
-    peers,
     state::{
         Settings, State,
         event::{Action, Event, PeerId, QueueHighWater, ToPeer},
     },
 };
 use crate::{
-    bus::{Body, message::BodyCheck, names},
+    bus::{Body, Message, message::BodyCheck, names},
     daemon::{
         self, Alarm, Notify, Recorder, Signal,
         bus::{self, Bus, BusEvent},
@@ -58,6 +58,8 @@ pub struct Edges {
     pub listener: Listener,
     /// Keepalive of their connections.
     pub keep_alive: KeepAlive,
+    /// Whether clients and agents of `BlueChi` are served too.
+    pub compat_bluechi: bool,
     /// Reads the log settings again when asked to (`SIGHUP`).
     pub reload: Box<dyn FnMut()>,
 }
@@ -85,6 +87,9 @@ struct Loop {
     /// Peers to which something was sent in this turn.
     to_flush: BTreeSet<PeerId>,
     next_peer: PeerId,
+    is_bluechi_offered: bool,
+    /// Which of the peers speak `BlueChi`'s dialect.
+    bluechi_agents: Agents,
     keep_alive: KeepAlive,
     /// Each accepted connection that the loop takes lets the next one be queued.
     accepted: channel::Receiver<()>,
@@ -120,10 +125,12 @@ impl Loop {
             inbox,
             state: State::new(settings),
             actions: Vec::new(),
-            bus: Bus::new(vec![names::MANAGER_BUS_NAME]),
+            bus: Bus::new(bus_names(edges.compat_bluechi)),
             peers: BTreeMap::new(),
             to_flush: BTreeSet::new(),
             next_peer: 1,
+            is_bluechi_offered: edges.compat_bluechi,
+            bluechi_agents: Agents::new(edges.compat_bluechi),
             keep_alive: edges.keep_alive,
             accepted,
             job_ids: JobIds::default(),
@@ -264,11 +271,12 @@ impl Loop {
             BusEvent::Attached => Event::BusAttached,
             BusEvent::Lost { reason } => Event::BusLost { reason },
             BusEvent::NameRefused { name, reason } => {
+                let reason = bluechi::explain_refusal(name, reason);
                 let name = name.to_owned();
                 Event::BusNameRefused { name, reason }
             }
             BusEvent::Congested(is_congested) => Event::BusCongested(is_congested),
-            BusEvent::Call(message) => return decode_call(&mut self.bus, message),
+            BusEvent::Call(message) => return self.called(message),
             BusEvent::ClientKnown {
                 client,
                 credentials,
@@ -278,6 +286,19 @@ impl Loop {
             },
             BusEvent::ClientLeft { client } => Event::ClientLeft { client },
         })
+    }
+
+    /// A client's call becomes an event; what needs no state is answered here.
+    fn called(&mut self, message: Message) -> Option<Event> {
+        match api::decode(message, self.is_bluechi_offered) {
+            api::Incoming::Event(event) => Some(event),
+            api::Incoming::MachineId(call) => {
+                let id = Body::of(&(daemon::machine_id().as_str(),));
+                self.bus.send_if_attached(api::reply(&call, id));
+                None
+            }
+            api::Incoming::NotACall => None,
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -294,9 +315,18 @@ impl Loop {
                 self.bus
                     .send_if_attached(api::introspection(&call, &object, &children));
             }
-            Action::Emit(signal) => self.bus.send_if_attached(api::signal(&signal)),
-            Action::EmitTo { client, signal } => {
-                self.bus.send_if_attached(api::signal(&signal).to(&client));
+            Action::Emit(signal) => {
+                for message in api::broadcast(&signal, self.is_bluechi_offered) {
+                    self.bus.send_if_attached(message);
+                }
+            }
+            Action::EmitTo {
+                client,
+                dialect,
+                signal,
+            } => {
+                let message = api::signal_to(&client, dialect, &signal);
+                self.bus.send_if_attached(message);
             }
             Action::WatchClient(client) => self.bus.watch(client),
             Action::UnwatchClient(client) => self.bus.unwatch(&client),
@@ -310,6 +340,7 @@ impl Loop {
                 serial,
                 message,
             } => self.send(peer, serial, message),
+            Action::Speak { peer, dialect } => self.bluechi_agents.speak(peer, dialect),
             Action::Admit(peer) => {
                 if let Some(link) = self.peers.get(&peer) {
                     link.set_max_message(limits::MAX_MESSAGE);
@@ -319,6 +350,7 @@ impl Loop {
             Action::Close(peer) => {
                 if let Some(link) = self.peers.remove(&peer) {
                     link.close();
+                    self.bluechi_agents.forget(peer);
                 }
             }
             Action::KeepJobIds(mark) => self.job_ids.keep(mark),
@@ -333,7 +365,7 @@ impl Loop {
 
     fn send(&mut self, peer: PeerId, serial: u32, message: ToPeer) {
         if let Some(link) = self.peers.get(&peer) {
-            link.send(&peers::encode(serial, message));
+            link.send(&self.bluechi_agents.encode(peer, serial, message));
             self.to_flush.insert(peer);
         }
     }
@@ -374,10 +406,11 @@ impl Loop {
             Received::Ready => None,
             Received::Message(message) => Some(Event::PeerMessage {
                 peer,
-                message: peers::decode(message),
+                message: self.bluechi_agents.decode(peer, message),
             }),
             Received::Closed(reason) => {
                 self.peers.remove(&peer);
+                self.bluechi_agents.forget(peer);
                 Some(peer_lost(peer, &reason))
             }
         }
@@ -398,17 +431,13 @@ fn peer_lost(peer: PeerId, reason: &Closed) -> Event {
     }
 }
 
-/// A client's call becomes an event; what needs no state is answered here.
-fn decode_call(bus: &mut Bus, message: crate::bus::Message) -> Option<Event> {
-    match api::decode(message) {
-        api::Incoming::Event(event) => Some(event),
-        api::Incoming::MachineId(call) => {
-            let id = daemon::machine_id();
-            bus.send_if_attached(api::reply(&call, Body::of(&(id.as_str(),))));
-            None
-        }
-        api::Incoming::NotACall => None,
-    }
+/// The names that we take on the bus.
+fn bus_names(is_bluechi_offered: bool) -> Vec<&'static str> {
+    let theirs = is_bluechi_offered.then_some(bluechi::rename::BUS_NAME);
+    [names::MANAGER_BUS_NAME]
+        .into_iter()
+        .chain(theirs)
+        .collect()
 }
 
 /// Accepts connections for ever. Not more than two wait for the loop, so that a flood of them

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hirte::{
     agent::state::Event as AgentEvent,
     bus::{Body, CallError, JobKind, Value, error_name},
-    manager::state::event::{Call, Event, Method, MonitorMethod, Object},
+    manager::state::event::{Call, Dialect, Event, Method, MonitorMethod, Object},
 };
 
 use super::world::{Happening, World};
@@ -138,7 +138,12 @@ impl World {
                 let arguments = Body::of(&(vec!["a.service".to_owned()], false));
                 (on_node, relay("DisableUnitFiles", arguments))
             }
-            19 => (Object::Manager, Method::ListNodes),
+            19 => (
+                Object::Manager,
+                Method::ListNodes {
+                    with_addresses: self.prng.percent(50),
+                },
+            ),
             20 => (Object::Jobs, Method::Introspect),
             23 => {
                 let unit = *self.prng.pick(&UNITS);
@@ -234,6 +239,7 @@ impl World {
             client,
             serial: self.bus.last_serial,
             expects_reply: is_monitor || !self.prng.percent(5),
+            dialect: Dialect::Hirte,
         };
         self.manager_handles(Event::Call {
             call,

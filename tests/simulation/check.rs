@@ -260,7 +260,7 @@ impl Checker {
                 self.replied(call, None)
             }
             Action::Emit(signal) => self.signal(event, signal, speaker),
-            Action::EmitTo { client, signal } => {
+            Action::EmitTo { client, signal, .. } => {
                 if let Signal::Unit { node, .. } = signal {
                     own(event, speaker, node)?;
                 }
@@ -301,6 +301,7 @@ impl Checker {
             Action::AttachBus
             | Action::WatchClient(_)
             | Action::UnwatchClient(_)
+            | Action::Speak { .. }
             | Action::Ready
             | Action::Status(_)
             | Action::Watchdog

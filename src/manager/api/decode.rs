@@ -5,9 +5,10 @@ use crate::{
     bus::{
         Body, CallError, JobKind, Kind, Message, error_name,
         interface::{self, Interface},
+        marshal::Malformed,
         names, relay,
     },
-    manager::state::event::{Call, Event, Method, Object},
+    manager::state::event::{Call, Dialect, Event, Method, Object},
 };
 
 /// What a message on the API's bus is.
@@ -28,11 +29,7 @@ pub fn decode(message: Message) -> Incoming {
         return Incoming::NotACall;
     }
     let object = Object::at(&message.path);
-    let call = Call {
-        client: message.sender.clone(),
-        serial: message.serial,
-        expects_reply: message.flags.expects_reply(),
-    };
+    let call = caller(&message, Dialect::Hirte);
     if message.is(names::PEER_INTERFACE, "GetMachineId") {
         return Incoming::MachineId(call);
     }
@@ -44,10 +41,30 @@ pub fn decode(message: Message) -> Incoming {
     })
 }
 
+/// Who calls, and which of its calls it is.
+#[must_use]
+pub fn caller(message: &Message, dialect: Dialect) -> Call {
+    Call {
+        client: message.sender.clone(),
+        serial: message.serial,
+        expects_reply: message.flags.expects_reply(),
+        dialect,
+    }
+}
+
 /// The method that a call names, if the object has it and the arguments have its types.
 fn method(object: &Object, message: Message) -> Result<Method, CallError> {
     let own = object.interfaces().iter();
-    let own = own.filter_map(|name| interfaces::public(name));
+    let found = find(own.filter_map(|name| interfaces::public(name)), &message)?;
+    arguments(found.name, message).map_err(|error| malformed(&error))
+}
+
+/// The interface whose method a call names, of an object's `own` and the standard ones, if the
+/// arguments have the types of the method.
+pub fn find(
+    own: impl Iterator<Item = &'static Interface>,
+    message: &Message,
+) -> Result<&'static Interface, CallError> {
     let mut offered = own.chain(interface::STANDARD);
     let found = if message.interface.is_empty() {
         // Without an interface any that has the method may be meant ("Message Types"); ours is.
@@ -55,33 +72,33 @@ fn method(object: &Object, message: Message) -> Result<Method, CallError> {
     } else {
         let interface = offered
             .find(|interface| interface.name == message.interface)
-            .ok_or_else(|| unknown_interface(&message))?;
+            .ok_or_else(|| unknown_interface(message))?;
         interface
             .method(&message.member)
             .map(|method| (interface, method))
     };
     let Some((interface, method)) = found else {
-        return Err(unknown_method(&message));
+        return Err(unknown_method(message));
     };
     let expected = method.signature();
     if message.body.signature != expected {
-        return Err(wrong_arguments(interface, &message, &expected));
+        return Err(wrong_arguments(interface, message, &expected));
     }
-    arguments(interface, message).map_err(|error| {
-        CallError::new(
-            error_name::INVALID_ARGS,
-            format!("Invalid arguments: {error}"),
-        )
-    })
+    Ok(interface)
 }
 
-/// The arguments have the right types; this reads them.
-fn arguments(
-    interface: &Interface,
-    message: Message,
-) -> Result<Method, crate::bus::marshal::Malformed> {
+/// The refusal of arguments that have the right types and can not be read.
+#[must_use]
+pub fn malformed(error: &Malformed) -> CallError {
+    let text = format!("Invalid arguments: {error}");
+    CallError::new(error_name::INVALID_ARGS, text)
+}
+
+/// The method of one of our interfaces, or a standard one, that a call names. The arguments have
+/// the right types; this reads them.
+pub fn arguments(interface: &str, message: Message) -> Result<Method, Malformed> {
     let Message { member, body, .. } = message;
-    let method = match (interface.name, member.as_str()) {
+    let method = match (interface, member.as_str()) {
         (names::PEER_INTERFACE, _) => Method::PeerPing,
         (names::INTROSPECTABLE_INTERFACE, _) => Method::Introspect,
         (names::PROPERTIES_INTERFACE, "Get") => {
@@ -105,7 +122,9 @@ fn arguments(
         (names::MANAGER_INTERFACE, "SetLogLevel") => Method::SetLogLevel(body.parse::<(_,)>()?.0),
         (names::MANAGER_INTERFACE, "EnableMetrics") => Method::SetMetrics { enabled: true },
         (names::MANAGER_INTERFACE, "DisableMetrics") => Method::SetMetrics { enabled: false },
-        (names::MANAGER_INTERFACE, "ListNodes") => Method::ListNodes,
+        (names::MANAGER_INTERFACE, "ListNodes") => Method::ListNodes {
+            with_addresses: false,
+        },
         (names::MANAGER_INTERFACE, "GetNode") => Method::GetNode(body.parse::<(_,)>()?.0),
         (names::JOB_INTERFACE, "Cancel") => Method::CancelJob,
         (names::MANAGER_INTERFACE, "CreateMonitor") => Method::CreateMonitor,
@@ -119,7 +138,7 @@ fn arguments(
     Ok(method)
 }
 
-fn node_method(member: String, body: Body) -> Result<Method, crate::bus::marshal::Malformed> {
+fn node_method(member: String, body: Body) -> Result<Method, Malformed> {
     if let Some(kind) = JobKind::of_method(&member) {
         let (unit, mode) = body.parse()?;
         return Ok(Method::QueueJob { kind, unit, mode });
@@ -147,7 +166,7 @@ fn node_method(member: String, body: Body) -> Result<Method, crate::bus::marshal
 }
 
 /// None of our properties can be set.
-fn set_property(body: &Body) -> Result<Method, crate::bus::marshal::Malformed> {
+fn set_property(body: &Body) -> Result<Method, Malformed> {
     let mut reader = body.reader();
     let (interface, property) = (reader.str()?, reader.str()?);
     let error = match interfaces::public(interface).map(|found| found.property(property)) {

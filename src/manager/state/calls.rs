@@ -42,7 +42,9 @@ impl State {
             Method::ListUnitFiles { detailed } => {
                 self.list(now, call, (List::UnitFiles, detailed), actions);
             }
-            Method::ListNodes => reply(call, self.list_nodes(), actions),
+            Method::ListNodes { with_addresses } => {
+                reply(call, self.list_nodes(with_addresses), actions);
+            }
             Method::GetNode(name) => self.get_node(call, &name, actions),
             Method::QueueJob { kind, unit, mode } => {
                 if let Some((call, node)) = self.online(call, object, actions) {
@@ -91,14 +93,16 @@ impl State {
             Method::GetProperty {
                 interface,
                 property,
-            } => match self.property(object, &interface, &property) {
+            } => match self.property(object, &interface, &property, call.dialect) {
                 Ok(value) => reply(call, Body::of(&(value,)), actions),
                 Err(error) => reply_error(call, error, actions),
             },
-            Method::GetAllProperties(interface) => match self.properties(object, &interface) {
-                Ok(properties) => reply(call, Body::of(&(properties,)), actions),
-                Err(error) => reply_error(call, error, actions),
-            },
+            Method::GetAllProperties(interface) => {
+                match self.properties(object, &interface, call.dialect) {
+                    Ok(properties) => reply(call, Body::of(&(properties,)), actions),
+                    Err(error) => reply_error(call, error, actions),
+                }
+            }
             Method::Introspect => {
                 let children = self.children(object);
                 if call.expects_reply {
@@ -168,19 +172,16 @@ impl State {
         None
     }
 
-    fn list_nodes(&self) -> Body {
-        let nodes: Vec<(&str, ObjectPath, &str)> = self
-            .nodes
-            .iter()
-            .map(|node| {
-                (
-                    node.name.as_str(),
-                    ObjectPath(names::node_path(&node.name)),
-                    node.status(),
-                )
-            })
-            .collect();
-        Body::of(&(nodes,))
+    fn list_nodes(&self, with_addresses: bool) -> Body {
+        let nodes = self.nodes.iter().enumerate().map(|(index, node)| {
+            let path = ObjectPath(names::node_path(&node.name));
+            (node.name.as_str(), path, node.status(), self.peer_ip(index))
+        });
+        if with_addresses {
+            return Body::of(&(nodes.collect::<Vec<_>>(),));
+        }
+        let nodes = nodes.map(|(name, path, status, _)| (name, path, status));
+        Body::of(&(nodes.collect::<Vec<_>>(),))
     }
 
     fn get_node(&self, call: Call, name: &str, actions: &mut Vec<Action>) {

@@ -17,6 +17,17 @@ pub use peer::{FromPeer, ToPeer};
 /// Number of a connection from an agent, given by the edge and never used again.
 pub type PeerId = u64;
 
+/// Whose names and types a client or an agent uses. What differs on the wire is the matter of the
+/// edges; the state keeps in mind who speaks which one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dialect {
+    /// Our own.
+    #[default]
+    Hirte,
+    /// That of Eclipse `BlueChi`.
+    BlueChi,
+}
+
 /// A method call that waits for its answer: who called, and which of its calls it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
@@ -26,6 +37,8 @@ pub struct Call {
     pub serial: u32,
     /// Whether the caller waits for an answer.
     pub expects_reply: bool,
+    /// What the caller speaks.
+    pub dialect: Dialect,
 }
 
 /// An object of the public API, as its path names it. Whether it exists only the state knows.
@@ -69,7 +82,10 @@ pub enum Method {
         detailed: bool,
     },
     /// `Manager.ListNodes`
-    ListNodes,
+    ListNodes {
+        /// Whether each node is told with the address of its agent.
+        with_addresses: bool,
+    },
     /// `Manager.GetNode`
     GetNode(String),
     /// `Node.StartUnit` and its kind.
@@ -266,6 +282,8 @@ pub enum Action {
     EmitTo {
         /// Its name.
         client: String,
+        /// What it speaks.
+        dialect: Dialect,
         /// The signal.
         signal: Signal,
     },
@@ -285,6 +303,14 @@ pub enum Action {
         serial: u32,
         /// The message.
         message: ToPeer,
+    },
+    /// Speak to this peer in a dialect, and hear it in no other. Before, and without this, it is
+    /// [`Dialect::Hirte`].
+    Speak {
+        /// The connection.
+        peer: PeerId,
+        /// The dialect.
+        dialect: Dialect,
     },
     /// The peer has registered and may send messages of full size.
     Admit(PeerId),

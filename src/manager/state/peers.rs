@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     State, emit,
-    event::{Action, FromPeer, Object, PeerId, Signal, ToPeer},
+    event::{Action, Dialect, FromPeer, Object, PeerId, Signal, ToPeer},
     internal, log,
     requests::Pending,
 };
@@ -158,7 +158,14 @@ impl State {
             node.last_seen_monotonic = now.monotonic;
         }
         match message {
-            FromPeer::Register { serial, name } => self.register(now, id, serial, &name, actions),
+            FromPeer::Register {
+                serial,
+                name,
+                dialect,
+            } => {
+                self.speak(id, dialect, actions);
+                self.register(now, id, serial, &name, actions);
+            }
             FromPeer::Ping { serial } => {
                 self.send(
                     id,
@@ -209,6 +216,14 @@ impl State {
                 took_us,
             } => self.job_time(id, unit, method, took_us, actions),
             FromPeer::Heartbeat | FromPeer::Other => {}
+        }
+    }
+
+    /// A peer that has not registered calls in this dialect, which holds for its connection.
+    fn speak(&self, id: PeerId, dialect: Dialect, actions: &mut Vec<Action>) {
+        let is_registered = self.peers.get(&id).is_some_and(|peer| peer.node.is_some());
+        if dialect != Dialect::Hirte && !is_registered {
+            actions.push(Action::Speak { peer: id, dialect });
         }
     }
 

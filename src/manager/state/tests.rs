@@ -1,5 +1,6 @@
 //! The rules of the manager, each as one test. A test feeds events and looks at the actions.
 
+mod bluechi;
 mod calls;
 mod clients;
 mod jobs;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use super::{
     Settings, State, event,
-    event::{Action, Call, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer},
+    event::{Action, Call, Dialect, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer},
 };
 use crate::{
     bus::{Body, CallError, JobKind},
@@ -23,6 +24,15 @@ use crate::{
 const LAPTOP: PeerId = 1;
 const RPI4: PeerId = 2;
 const START: u64 = 1_000_000_000;
+
+/// An agent claims this name.
+const fn register(serial: u32, name: String) -> FromPeer {
+    FromPeer::Register {
+        serial,
+        name,
+        dialect: Dialect::Hirte,
+    }
+}
 
 /// A manager of the nodes `laptop` and `rpi4` on the bus, and its clock.
 struct Manager {
@@ -77,7 +87,7 @@ impl Manager {
     fn register(&mut self, peer: PeerId, name: &str) -> Vec<Action> {
         self.connect(peer);
         let name = name.to_owned();
-        self.message(peer, FromPeer::Register { serial: 1, name })
+        self.message(peer, register(1, name))
     }
 
     fn message(&mut self, peer: PeerId, message: FromPeer) -> Vec<Action> {
@@ -104,6 +114,7 @@ impl Manager {
             client: ":1.5".to_owned(),
             serial: self.serial,
             expects_reply: true,
+            dialect: Dialect::Hirte,
         }
     }
 

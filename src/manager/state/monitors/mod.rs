@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     State,
-    event::{Action, Call, PeerId, Signal, ToPeer, UnitChange},
+    event::{Action, Call, Dialect, PeerId, Signal, ToPeer, UnitChange},
     log,
     requests::{Purpose, reply, reply_error},
 };
@@ -47,6 +47,8 @@ pub(super) struct Monitors {
 #[derive(Debug)]
 struct Monitor {
     owner: String,
+    /// What its creator speaks, in which all are told.
+    dialect: Dialect,
     /// Unique names of others who get what the owner gets, by number.
     peers: BTreeMap<u32, String>,
     last_peer: u32,
@@ -145,6 +147,7 @@ impl State {
         let id = self.monitors.next_monitor();
         let monitor = Monitor {
             owner: call.client.clone(),
+            dialect: call.dialect,
             peers: BTreeMap::new(),
             last_peer: 0,
             subscriptions: BTreeMap::new(),
@@ -173,7 +176,11 @@ impl State {
                 reason,
             };
             self.monitors.need_no_longer(&client, actions);
-            actions.push(Action::EmitTo { client, signal });
+            actions.push(Action::EmitTo {
+                client,
+                dialect: monitor.dialect,
+                signal,
+            });
         }
         self.monitors.need_no_longer(&monitor.owner, actions);
         log(actions, Level::Debug, format!("Monitor {id} closed"));
@@ -266,7 +273,12 @@ impl State {
             change,
         } in tells
         {
-            let is_for_all = !matches!(change, UnitChange::Properties { .. });
+            let Some(told) = self.monitors.by_id.get(&monitor) else {
+                continue;
+            };
+            let dialect = told.dialect;
+            let is_for_all =
+                dialect == Dialect::Hirte && !matches!(change, UnitChange::Properties { .. });
             let node = name.clone();
             let signal = Signal::Unit {
                 monitor,
@@ -276,13 +288,13 @@ impl State {
             };
             if is_for_all {
                 actions.push(Action::Emit(signal));
-            } else if let Some(monitor) = self.monitors.by_id.get(&monitor) {
-                let clients: BTreeSet<&String> =
-                    monitor.peers.values().chain([&monitor.owner]).collect();
-                for client in clients {
-                    let (client, signal) = (client.clone(), signal.clone());
-                    actions.push(Action::EmitTo { client, signal });
-                }
+            } else {
+                let clients: BTreeSet<&String> = told.peers.values().chain([&told.owner]).collect();
+                actions.extend(clients.into_iter().map(|client| Action::EmitTo {
+                    client: client.clone(),
+                    dialect,
+                    signal: signal.clone(),
+                }));
             }
         }
     }
