@@ -186,6 +186,8 @@ def monitors(bus, controller, rpi4):
     wait("PeerRemoved", lambda: peer.removed)
     assert peer.removed == ["no more"], peer.removed
     monitor.unsubscribe(subscription)
+    text = refused("org.freedesktop.DBus.Error.Failed", monitor.unsubscribe, subscription)
+    assert text == f"Subscription '{subscription}' not found", text
     monitor.close()
     refused("org.freedesktop.DBus.Error.UnknownObject", monitor.close)
     for each in others:

@@ -141,7 +141,7 @@ impl World {
             19 => (
                 Object::Manager,
                 Method::ListNodes {
-                    with_addresses: self.prng.percent(50),
+                    with_addresses: false,
                 },
             ),
             20 => (Object::Jobs, Method::Introspect),

@@ -122,7 +122,11 @@ pub fn reply(call: &Call, body: Body) -> Message {
 #[must_use]
 pub fn reply_error(call: &Call, error: &CallError) -> Message {
     let mut error = error.clone();
-    error.name = rename::name(&error.name).into_owned().into();
+    error.name = match error.name.as_ref() {
+        // BlueChi has a name for it and does not use it.
+        error_name::NO_SUCH_SUBSCRIPTION => error_name::FAILED.into(),
+        ours => rename::name(ours).into_owned().into(),
+    };
     if error.name == error_name::UNKNOWN_OBJECT {
         error.message = error.message.replace(names::MANAGER_PATH, rename::PATH);
     }
@@ -261,6 +265,8 @@ mod tests {
         let offline = CallError::new(error_name::OFFLINE, "Node is offline");
         let message = reply_error(&call, &offline);
         assert_eq!(message.error_name, "org.eclipse.bluechi.Offline");
+        let unknown = CallError::new(error_name::NO_SUCH_SUBSCRIPTION, "no");
+        assert_eq!(reply_error(&call, &unknown).error_name, error_name::FAILED);
         let text = "Unknown object '/org/containers/hirte/node/x'.";
         let message = reply_error(&call, &CallError::new(error_name::UNKNOWN_OBJECT, text));
         let text = "Unknown object '/org/eclipse/bluechi/node/x'.";

@@ -30,8 +30,8 @@ pub use signals::{broadcast, signal};
 pub fn explain_refusal(name: &str, reason: String) -> String {
     if name == rename::BUS_NAME {
         reason
-            + "; CompatBlueChi=yes needs this name, and the bus needs the policy file \
-               org.eclipse.bluechi.conf for it (data/install --with-bluechi installs it)"
+            + "; CompatBlueChi=yes needs this name, which the bus gives with the policy file \
+               org.eclipse.bluechi.conf only (data/install --with-bluechi installs it)"
     } else {
         reason
     }
