@@ -59,6 +59,15 @@ pub const LOUD_RETRIES: u32 = 10;
 /// How often attempts that keep failing are logged.
 pub const QUIET_RETRY_LOG: Duration = Duration::from_mins(1);
 
+/// How long the proxies of a lost node are kept: units of other nodes on which they depend run on
+/// if the node comes back in this time. Some attempts of an agent to connect with the default
+/// settings (2 s each, at most 2 s apart), and not much longer, because what only a node needs
+/// that has crashed shall end.
+pub const PROXY_HOLD: Duration = Duration::from_secs(10);
+/// Time in which an agent that came back announces its proxies again. It does so at once after it
+/// has registered.
+pub const PROXY_ANNOUNCE: Duration = Duration::from_secs(2);
+
 /// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
 /// and the next attempt is due.
 pub const CONNECT: Duration = Duration::from_secs(2);
@@ -193,6 +202,13 @@ pub const MAX_PEERS_PER_MONITOR: usize = 64;
 /// Units of one node whose states the manager keeps for monitors: ten times what a large system
 /// has loaded; changes of others are not told.
 pub const MAX_WATCHED_UNITS_PER_NODE: usize = 16_384;
+/// Proxies of one node: more than a large system has services. Each makes a unit of another node
+/// run.
+pub const MAX_PROXIES_PER_NODE: usize = 1024;
+/// Calls of one agent's proxies whose failure is still logged when it comes.
+pub const MAX_PROXY_CALLS: usize = 64;
+/// Longest object path of a proxy: those of agents have about 50 bytes.
+pub const MAX_PROXY_PATH: usize = 255;
 /// Job ids that are reserved at once in the high-water mark on disk, so that a file is written
 /// once for many jobs.
 pub const JOB_ID_BLOCK: u32 = 1024;
@@ -253,6 +269,7 @@ const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
 const _: () = assert!(MAX_MESSAGE < MAX_QUEUED_TO_MANAGER);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_SYSTEMD);
 const _: () = assert!(MAX_BUS_MESSAGE < MAX_QUEUED_TO_BUS);
+const _: () = assert!(PROXY_ANNOUNCE.as_millis() < PROXY_HOLD.as_millis());
 // Who is asked gives up before who asks.
 const _: () = assert!(SYSTEMD_REQUEST.as_millis() < REQUEST.as_millis());
 const _: () = assert!(REQUEST.as_millis() < CLIENT_CALL.as_millis());

@@ -216,6 +216,16 @@ fn both_dialects_see_one_fleet_and_one_failure_spoils_a_list_in_one_of_them() {
     }
     assert_eq!(senders, [names::MANAGER_INTERFACE, CONTROLLER]);
 
+    // Its proxies are told of their targets in its own names.
+    let proxy = ObjectPath(format!("{PATH}/internal/proxy/1"));
+    let announced = Body::of(&("nobody", "b.service", proxy.clone()));
+    let path = format!("{PATH}/internal/agent");
+    agent.send(Message::signal(&path, AGENT, "ProxyNew", announced));
+    let told = agent.called("Error");
+    assert_eq!(told.interface, "org.eclipse.bluechi.internal.Proxy");
+    assert_eq!((told.path, told.destination.as_str()), (proxy.0, BUS));
+    assert_eq!(told.body.first_str(), Some("No such node"));
+
     // Units that have no file are started by agents of ours only, where they are to be a job.
     let (properties, others) = (
         vec![("Description", hirte::bus::Value::Str("d".to_owned()))],
@@ -376,6 +386,7 @@ fn bluechis_own_bindings_and_a_plain_client_drive_a_fleet() {
     assert_eq!(printed, "all is as BlueChi's clients expect it\n");
 
     a_plain_client_starts_units(&laptop, &rpi4);
+    members_of_the_group_look_under_hirtes_name_only(&laptop);
     without_its_policy_the_name_is_refused(&laptop);
 }
 
@@ -400,6 +411,33 @@ fn a_plain_client_starts_units(laptop: &Node, rpi4: &Node) {
     let unknown = laptop.run(&["timeout", "60", PYTHON, script, "nobody", "a.service"]);
     let error = "org.freedesktop.DBus.Error.ServiceUnknown: Node not found\n";
     assert_eq!(unknown.stderr, error, "{unknown}");
+}
+
+fn members_of_the_group_look_under_hirtes_name_only(laptop: &Node) {
+    laptop.ok(&[
+        "useradd",
+        "--no-create-home",
+        "--groups",
+        "hirte",
+        "watcher",
+    ]);
+    // dbus-daemon has read the groups of users that it knows already.
+    laptop.systemctl(&["reload", "dbus"]);
+    let lists = |name: &str, path: &str, interface: &str| {
+        let call = ["busctl", "call", name, path, interface, "ListNodes"];
+        let command = ["runuser", "-u", "watcher", "--"];
+        laptop.run(&[&command[..], &call].concat())
+    };
+    let ours = lists(
+        names::MANAGER_BUS_NAME,
+        names::MANAGER_PATH,
+        names::MANAGER_INTERFACE,
+    );
+    assert!(ours.success(), "{ours}");
+    let theirs = lists(BUS, PATH, CONTROLLER);
+    assert!(!theirs.success(), "{theirs}");
+    let reading = ["runuser", "-u", "watcher", "--", "busctl", "introspect"];
+    laptop.ok(&[&reading[..], &[BUS, PATH]].concat());
 }
 
 fn without_its_policy_the_name_is_refused(laptop: &Node) {

@@ -18,7 +18,7 @@ use std::{
 use hirte::{
     config::{
         AGENT_KEYS, AgentConfig, AgentOptions, ConfigError, Loaded, MANAGER_KEYS, ManagerConfig,
-        ManagerOptions, Roots, load_agent, load_manager,
+        ManagerOptions, NODE_KEYS, NodeSection, Roots, load_agent, load_manager,
     },
     core::Level,
     limits::{CONFIG_DROP_INS, CONFIG_FILE_BYTES},
@@ -264,6 +264,7 @@ fn every_key_is_read() {
         ManagerConfig {
             port: 1,
             allowed_node_names: vec!["a".to_owned()],
+            node_sections: Vec::new(),
             node_heartbeat_threshold: Some(Duration::from_secs(10)),
             compat_bluechi: true,
             tcp_keep_alive,
@@ -665,7 +666,7 @@ fn what_is_unknown_is_a_notice() {
             "etc/hirte/hirte.conf:4: unknown key managerport in section [hirte] is ignored, did you mean ManagerPort?",
             "etc/hirte/hirte.conf:5: unknown key HeartbeatInterval in section [hirte] is ignored",
             "etc/hirte/hirte.conf:6: unknown section [Hirte] is ignored, did you mean [hirte]?",
-            "etc/hirte/hirte.conf:8: unknown section [bluechi-controller] is ignored, expected [hirte]",
+            "etc/hirte/hirte.conf:8: unknown section [bluechi-controller] is ignored, expected [hirte] or [node NAME]",
             "etc/hirte/hirte.conf:10: AllowedNodeNames: named more than once: a",
         ]
     );
@@ -674,6 +675,97 @@ fn what_is_unknown_is_a_notice() {
         ..manager_named(&["a", "b"])
     };
     assert_eq!(machine.manager(), expected);
+}
+
+#[test]
+fn sections_of_nodes_add_up_over_files() {
+    let machine = Machine::with(
+        MANAGER,
+        "[node b_1]\nAllowed=yes\nAllowDependenciesOn=a, b_1\nAllowDependenciesOn=c\n\
+         [hirte]\nAllowedNodeNames=a,c\n[node  c ]\nAllowed=no\n",
+    );
+    machine
+        .write(
+            "etc/hirte/hirte.conf.d/1.conf",
+            "[node c]\nAllowed=\n[node b_1]\nAllowDependenciesOn=a\n\
+             AllowDependenciesOn=\nAllowDependenciesOn=c,\n    b_1\n",
+        )
+        .write(
+            "etc/hirte/hirte.conf.d/2.conf",
+            "[node d]\nAllowed=true\n[node a]\nAllowed=false\n",
+        );
+    let config = machine.manager();
+    let allowed = config.allowed_nodes();
+    let allowed: Vec<_> = allowed.iter().map(|(name, _)| *name).collect();
+    assert_eq!(allowed, ["c", "b_1", "d"]);
+    let names: Vec<_> = config.node_sections.iter().map(|node| &node.name).collect();
+    assert_eq!(names, ["b_1", "c", "d", "a"]);
+    let [of_b, of_c, ..] = config.node_sections.as_slice() else {
+        panic!("{config:?}");
+    };
+    assert_eq!(of_b.allow_dependencies_on, ["c", "b_1"]);
+    assert_eq!(of_c.allowed, None);
+    assert!(machine.manager_notices().is_empty());
+}
+
+#[test]
+fn what_is_odd_about_the_section_of_a_node_is_a_notice() {
+    let machine = Machine::with(
+        MANAGER,
+        "[hirte]\nAllowedNodeNames=a\n[node a]\nAllowDependencysOn=a\nLogLevel=x\n\
+         AllowDependenciesOn=b,a,b\n[Node c]\nAllowed=7\n[nodes]\n[node d]\n",
+    );
+    assert_eq!(
+        machine.manager_notices(),
+        [
+            "etc/hirte/hirte.conf:4: unknown key AllowDependencysOn in section [node a] is ignored, did you mean AllowDependenciesOn?",
+            "etc/hirte/hirte.conf:5: unknown key LogLevel in section [node a] is ignored",
+            "etc/hirte/hirte.conf:6: AllowDependenciesOn: named more than once: b",
+            "etc/hirte/hirte.conf:7: unknown section [Node c] is ignored, did you mean [node c]?",
+            "etc/hirte/hirte.conf:9: unknown section [nodes] is ignored, expected [hirte] or [node NAME]",
+            "etc/hirte/hirte.conf:3: section [node a]: AllowDependenciesOn names 'b', which is no node of the fleet",
+            "etc/hirte/hirte.conf:10: section [node d] has no effect: the node is not in AllowedNodeNames, and Allowed is not set",
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_in_the_section_of_a_node_is_an_error() {
+    let rule = "1 to 255 letters, digits, '-', '_' or '.', the first one a letter, a digit or '_'";
+    for (text, expected) in [
+        (
+            "[node]",
+            format!("1: '[node]': expected [node NAME], where a name has {rule}"),
+        ),
+        (
+            "\n[node a b]",
+            format!("2: '[node a b]': expected [node NAME], where a name has {rule}"),
+        ),
+        (
+            "[node -a]",
+            format!("1: '[node -a]': expected [node NAME], where a name has {rule}"),
+        ),
+        (
+            "[node a]\nAllowed=maybe",
+            "2: Allowed=maybe: expected a boolean such as true or false".to_owned(),
+        ),
+        (
+            "[node a]\nAllowDependenciesOn=b/c",
+            format!(
+                "2: AllowDependenciesOn=b/c: expected node names separated by commas, but 'b/c' \
+                 is none: a name has {rule}"
+            ),
+        ),
+    ] {
+        let machine = Machine::with(MANAGER, text);
+        let expected = format!("etc/hirte/hirte.conf:{expected}");
+        assert_eq!(machine.manager_error(), expected);
+    }
+    let agent = Machine::with(AGENT, "[node a]\nAllowed=maybe\n");
+    assert_eq!(
+        agent.agent_notices(),
+        ["etc/hirte/agent.conf:1: unknown section [node a] is ignored, expected [hirte-agent]"]
+    );
 }
 
 #[test]
@@ -733,11 +825,15 @@ fn the_shipped_files_show_the_defaults() {
         assert_eq!(set, keys);
     };
     let text = shipped("hirte.conf");
-    assert_keys(
-        &text,
-        &MANAGER_KEYS.iter().map(|key| key.name).collect::<Vec<_>>(),
-    );
-    let manager = Machine::with("etc/hirte/hirte.conf", text).manager();
+    let keys = MANAGER_KEYS.iter().map(|key| key.name);
+    let keys = keys.chain(NODE_KEYS.iter().map(|key| key.name));
+    assert_keys(&text, &keys.collect::<Vec<_>>());
+    let mut manager = Machine::with("etc/hirte/hirte.conf", text).manager();
+    let rpi4 = NodeSection {
+        name: "rpi4".to_owned(),
+        ..NodeSection::default()
+    };
+    assert_eq!(std::mem::take(&mut manager.node_sections), [rpi4]);
     assert_eq!(manager, Machine::new().manager());
     let text = shipped("agent.conf");
     assert_keys(

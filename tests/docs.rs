@@ -28,7 +28,7 @@ use std::{
 use hirte::{
     bus::interface::{Argument, Changes, Interface},
     config::{
-        AGENT_KEYS, AgentOptions, Key, MANAGER_KEYS, ManagerOptions, Roots, load_agent,
+        AGENT_KEYS, AgentOptions, Key, MANAGER_KEYS, ManagerOptions, NODE_KEYS, Roots, load_agent,
         load_manager,
     },
     ctl::ExitStatus,
@@ -84,6 +84,7 @@ fn expect_keys<C>(section: &str, keys: &[Key<C>]) {
 fn every_key_is_documented_with_its_default() {
     let text = document("docs/configuration.md");
     expect_keys(section(&text, "\n## Keys of the manager"), MANAGER_KEYS);
+    expect_keys(section(&text, "\n## Keys of a node"), NODE_KEYS);
     expect_keys(section(&text, "\n## Keys of the agent"), AGENT_KEYS);
 }
 

@@ -38,6 +38,8 @@ pub const COUNTERS_INTERFACE: &str = "org.containers.hirte.Counters";
 pub const INTERNAL_MANAGER_INTERFACE: &str = "org.containers.hirte.internal.Manager";
 /// What the manager calls on agents, and what agents signal.
 pub const INTERNAL_AGENT_INTERFACE: &str = "org.containers.hirte.internal.Agent";
+/// What the manager calls on a proxy of an agent.
+pub const INTERNAL_PROXY_INTERFACE: &str = "org.containers.hirte.internal.Proxy";
 /// The metrics that agents signal.
 pub const INTERNAL_AGENT_METRICS_INTERFACE: &str = "org.containers.hirte.internal.Agent.Metrics";
 

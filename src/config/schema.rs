@@ -1,6 +1,9 @@
 //! The keys of each daemon, and the typed values that they set.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use zbus::{
     Address,
@@ -41,6 +44,8 @@ pub struct ManagerConfig {
     pub port: u16,
     /// `AllowedNodeNames`: the nodes that may register, in the order given, each once.
     pub allowed_node_names: Vec<String>,
+    /// The sections `[node NAME]`, in the order in which their names first appear.
+    pub node_sections: Vec<NodeSection>,
     /// `NodeHeartbeatThreshold`: silence after which a node is offline; `None`: never.
     pub node_heartbeat_threshold: Option<Duration>,
     /// `CompatBlueChi`: whether clients and agents of Eclipse `BlueChi` are served too.
@@ -56,12 +61,78 @@ impl Default for ManagerConfig {
         Self {
             port: 842,
             allowed_node_names: Vec::new(),
+            node_sections: Vec::new(),
             node_heartbeat_threshold: Some(Duration::from_secs(6)),
             compat_bluechi: false,
             tcp_keep_alive: KEEP_ALIVE,
             log: LogSettings::default(),
         }
     }
+}
+
+impl ManagerConfig {
+    /// The nodes that may register, each with its section if it has one: those of
+    /// `AllowedNodeNames`, and then those with `Allowed=true`. A section with `Allowed=false`
+    /// refuses its node either way.
+    #[must_use]
+    pub fn allowed_nodes(&self) -> Vec<(&str, Option<&NodeSection>)> {
+        let sections = self.node_sections.iter();
+        let sections: BTreeMap<_, _> = sections.map(|node| (node.name.as_str(), node)).collect();
+        let listed: BTreeSet<_> = self.allowed_node_names.iter().collect();
+        let named = self.allowed_node_names.iter().map(|name| {
+            let section = sections.get(name.as_str()).copied();
+            (name.as_str(), section)
+        });
+        let named =
+            named.filter(|(_, section)| section.and_then(|section| section.allowed) != Some(false));
+        let added = self
+            .node_sections
+            .iter()
+            .filter(|node| node.allowed == Some(true) && !listed.contains(&node.name))
+            .map(|node| (node.name.as_str(), Some(node)));
+        named.chain(added).collect()
+    }
+
+    /// The keys in which `other` differs and that a running manager can not take over.
+    #[must_use]
+    pub fn keys_for_a_restart(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            port,
+            allowed_node_names: _,
+            node_sections: _,
+            node_heartbeat_threshold: _,
+            compat_bluechi,
+            tcp_keep_alive,
+            log: _,
+        } = self;
+        let keep_alive = other.tcp_keep_alive;
+        let keys = [
+            ("ManagerPort", *port != other.port),
+            ("CompatBlueChi", *compat_bluechi != other.compat_bluechi),
+            ("TCPKeepAliveTime", tcp_keep_alive.time != keep_alive.time),
+            (
+                "TCPKeepAliveInterval",
+                tcp_keep_alive.interval != keep_alive.interval,
+            ),
+            (
+                "TCPKeepAliveCount",
+                tcp_keep_alive.count != keep_alive.count,
+            ),
+        ];
+        let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
+        changed.map(|(key, _)| key).collect()
+    }
+}
+
+/// What the manager's configuration says of one node: section `[node NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSection {
+    /// The node.
+    pub name: String,
+    /// `Allowed`: whether it may register; `None`: as `AllowedNodeNames` says.
+    pub allowed: Option<bool>,
+    /// `AllowDependenciesOn`: the nodes whose units its own may depend on.
+    pub allow_dependencies_on: Vec<String>,
 }
 
 /// The agent's configuration: section `[hirte-agent]`.
@@ -130,6 +201,8 @@ pub(super) trait Schema: Clone + 'static {
 
     fn log(&mut self) -> &mut LogSettings;
     fn tcp_keep_alive(&mut self) -> &mut KeepAlive;
+    /// The sections of single nodes; `None` for a daemon that has none.
+    fn node_sections(&mut self) -> Option<&mut Vec<NodeSection>>;
 }
 
 impl Schema for ManagerConfig {
@@ -145,6 +218,10 @@ impl Schema for ManagerConfig {
     fn tcp_keep_alive(&mut self) -> &mut KeepAlive {
         &mut self.tcp_keep_alive
     }
+
+    fn node_sections(&mut self) -> Option<&mut Vec<NodeSection>> {
+        Some(&mut self.node_sections)
+    }
 }
 
 impl Schema for AgentConfig {
@@ -159,6 +236,10 @@ impl Schema for AgentConfig {
 
     fn tcp_keep_alive(&mut self) -> &mut KeepAlive {
         &mut self.tcp_keep_alive
+    }
+
+    fn node_sections(&mut self) -> Option<&mut Vec<NodeSection>> {
+        None
     }
 }
 
@@ -222,6 +303,30 @@ pub const MANAGER_KEYS: &[Key<ManagerConfig>] = &[
     log_level(),
     log_target(),
     log_is_quiet(),
+];
+
+/// The keys of `[node NAME]` in the manager's configuration.
+pub const NODE_KEYS: &[Key<NodeSection>] = &[
+    Key {
+        name: "Allowed",
+        default: "",
+        summary: "whether the node may register; not set: as AllowedNodeNames says",
+        set: |node, text| {
+            if text.is_empty() {
+                node.allowed = None;
+                return Ok(None);
+            }
+            put(&mut node.allowed, value::boolean(text)?.map(Some))
+        },
+        is_list: false,
+    },
+    Key {
+        name: "AllowDependenciesOn",
+        default: "",
+        summary: "nodes whose units those of this node may depend on, separated by commas",
+        set: |node, text| value::add_node_names(&mut node.allow_dependencies_on, text),
+        is_list: true,
+    },
 ];
 
 /// The keys of `[hirte-agent]`.
@@ -352,6 +457,7 @@ mod tests {
         let mut manager = ManagerConfig {
             port: 1,
             allowed_node_names: Vec::new(),
+            node_sections: Vec::new(),
             node_heartbeat_threshold: None,
             compat_bluechi: true,
             tcp_keep_alive: KeepAlive::default(),
@@ -363,6 +469,16 @@ mod tests {
         };
         set_all(&mut manager);
         assert_eq!(manager, ManagerConfig::default());
+
+        let mut node = NodeSection {
+            allowed: Some(true),
+            allow_dependencies_on: vec!["old".to_owned()],
+            ..NodeSection::default()
+        };
+        for key in NODE_KEYS {
+            assert_eq!((key.set)(&mut node, key.default), Ok(None), "{}", key.name);
+        }
+        assert_eq!(node, NodeSection::default());
 
         let mut agent = AgentConfig {
             node_name: "old".to_owned(),
@@ -389,5 +505,50 @@ mod tests {
         assert_eq!(agent.manager().to_string(), "tcp:host=127.0.0.1,port=842");
         agent.manager_address = "unix:path=/run/hirte.sock".parse().ok();
         assert_eq!(agent.manager().to_string(), "unix:path=/run/hirte.sock");
+    }
+
+    #[test]
+    fn allowed_are_the_listed_nodes_and_then_those_of_sections() {
+        let section = |name: &str, allowed| NodeSection {
+            name: name.to_owned(),
+            allowed,
+            ..NodeSection::default()
+        };
+        let config = ManagerConfig {
+            allowed_node_names: ["c", "b", "a"].map(str::to_owned).to_vec(),
+            node_sections: vec![
+                section("z", Some(true)),
+                section("b", Some(false)),
+                section("x", None),
+                section("a", Some(true)),
+                section("y", Some(true)),
+            ],
+            ..ManagerConfig::default()
+        };
+        let allowed = config.allowed_nodes();
+        let allowed: Vec<_> = allowed.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(allowed, ["c", "a", "z", "y"]);
+    }
+
+    #[test]
+    fn keys_that_need_a_restart_are_named() {
+        let running = ManagerConfig::default();
+        let mut other = ManagerConfig {
+            allowed_node_names: vec!["a".to_owned()],
+            node_heartbeat_threshold: None,
+            ..ManagerConfig::default()
+        };
+        assert!(running.keys_for_a_restart(&other).is_empty());
+        other.port = 1;
+        other.tcp_keep_alive = KeepAlive::default();
+        assert_eq!(
+            running.keys_for_a_restart(&other),
+            [
+                "ManagerPort",
+                "TCPKeepAliveTime",
+                "TCPKeepAliveInterval",
+                "TCPKeepAliveCount"
+            ]
+        );
     }
 }

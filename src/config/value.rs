@@ -29,6 +29,16 @@ pub struct Parsed<T> {
     pub remark: Option<String>,
 }
 
+impl<T> Parsed<T> {
+    /// The same for a value made of this one.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Parsed<U> {
+        Parsed {
+            value: make(self.value),
+            remark: self.remark,
+        }
+    }
+}
+
 /// The value, or what was expected instead of it.
 pub type Outcome<T> = Result<Parsed<T>, String>;
 
@@ -87,7 +97,8 @@ pub fn is_node_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-fn node_name_rule() -> String {
+/// What a node's name consists of, for errors.
+pub(super) fn node_name_rule() -> String {
     format!(
         "1 to {NODE_NAME_BYTES} letters, digits, '-', '_' or '.', the first one a letter, a digit or '_'"
     )

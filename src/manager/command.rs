@@ -6,7 +6,7 @@ use argh::FromArgs;
 
 use super::{
     run::{self, Edges},
-    state::Settings,
+    state::{NodeSettings, Settings},
 };
 use crate::{
     cmdline::{self, ValueOptions},
@@ -87,10 +87,7 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
         }
     };
     log::info!("Waiting for connection requests on port {}...", config.port);
-    let settings = Settings {
-        nodes: config.allowed_node_names.clone(),
-        silence_limit: config.node_heartbeat_threshold.unwrap_or_default(),
-    };
+    let settings = settings_of(&config);
     let keep_alive = config.tcp_keep_alive;
     let compat_bluechi = config.compat_bluechi;
     let reload = Box::new(move || reload(&options, &config));
@@ -105,20 +102,37 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
     )
 }
 
-/// `SIGHUP`: the log settings change at once; for anything else it says that a restart is needed.
-/// A configuration with an error changes nothing.
-fn reload(options: &Options, running: &ManagerConfig) {
+fn settings_of(config: &ManagerConfig) -> Settings {
+    let allowed = config.allowed_nodes().into_iter();
+    let nodes = allowed.map(|(name, section)| NodeSettings {
+        name: name.to_owned(),
+        may_depend_on: section
+            .into_iter()
+            .flat_map(|section| section.allow_dependencies_on.iter().cloned())
+            .collect(),
+    });
+    Settings {
+        nodes: nodes.collect(),
+        silence_limit: config.node_heartbeat_threshold.unwrap_or_default(),
+    }
+}
+
+/// `SIGHUP`: the log settings change here, and what the state decides by is handed back. What needs
+/// a restart is named. A configuration with an error changes nothing.
+fn reload(options: &Options, running: &ManagerConfig) -> Option<Settings> {
     match load(options) {
         Ok(config) => {
-            if (ManagerConfig {
-                log: running.log,
-                ..config
-            }) != *running
-            {
-                log::warn!("Only the log settings were reloaded; the others need a restart");
+            let keys = running.keys_for_a_restart(&config);
+            if !keys.is_empty() {
+                let keys = keys.join(", ");
+                log::warn!("Not reloaded, as it needs a restart of {PROGRAM}: {keys}");
             }
             log::info!("Reloaded the configuration");
+            Some(settings_of(&config))
         }
-        Err(error) => log::error!("Configuration not reloaded: {error}"),
+        Err(error) => {
+            log::error!("Configuration not reloaded: {error}");
+            None
+        }
     }
 }

@@ -60,8 +60,8 @@ pub struct Edges {
     pub keep_alive: KeepAlive,
     /// Whether clients and agents of `BlueChi` are served too.
     pub compat_bluechi: bool,
-    /// Reads the log settings again when asked to (`SIGHUP`).
-    pub reload: Box<dyn FnMut()>,
+    /// Reads the configuration again when asked to (`SIGHUP`); `None` if it has an error.
+    pub reload: Box<dyn FnMut() -> Option<Settings>>,
 }
 
 /// Runs a manager until it is told to stop. Returns the exit status of the process.
@@ -102,7 +102,7 @@ struct Loop {
     /// The most that waited so far, and what of that the state knows.
     queues: QueueHighWater,
     told_queues: QueueHighWater,
-    reload: Box<dyn FnMut()>,
+    reload: Box<dyn FnMut() -> Option<Settings>>,
     exit: Option<ExitCode>,
 }
 
@@ -214,8 +214,11 @@ impl Loop {
             Incoming::Signal(Signal::Stop) => Some(Event::Stop),
             Incoming::Signal(Signal::Reload) => {
                 self.notify.reloading();
-                (self.reload)();
+                let settings = (self.reload)();
                 self.tell_log_settings();
+                if let Some(settings) = settings {
+                    self.handle(Event::Reload(settings));
+                }
                 self.notify.ready();
                 None
             }

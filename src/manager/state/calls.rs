@@ -173,7 +173,8 @@ impl State {
     }
 
     fn list_nodes(&self, with_addresses: bool) -> Body {
-        let nodes = self.nodes.iter().enumerate().map(|(index, node)| {
+        let nodes = self.order.iter().map(|&index| {
+            let node = &self.nodes[index];
             let path = ObjectPath(names::node_path(&node.name));
             (node.name.as_str(), path, node.status(), self.peer_ip(index))
         });

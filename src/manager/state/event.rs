@@ -6,6 +6,7 @@ mod peer;
 
 use serde::{Deserialize, Serialize};
 
+use super::Settings;
 use crate::{
     bus::{Body, CallError, JobKind, Value},
     core::{Credentials, Level},
@@ -237,6 +238,8 @@ pub enum Event {
         /// Where the log goes, in the word of `LogTarget=`.
         target: String,
     },
+    /// The configuration was read again.
+    Reload(Settings),
     /// The queues of the edges have been longer than ever before.
     QueueHighWater(QueueHighWater),
     /// A connection could not be accepted for lack of descriptors or memory.

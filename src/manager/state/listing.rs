@@ -54,7 +54,7 @@ pub(super) struct Listing {
     list: List,
     call: Call,
     detailed: bool,
-    /// Answers by index of the node, which is the order of the configuration.
+    /// Answers by index of the node.
     answers: BTreeMap<usize, Result<Body, CallError>>,
     waiting_for: usize,
     /// Bytes of the answers.
@@ -188,7 +188,10 @@ impl State {
         let mut writer = Writer::with_order(Endian::Little, room);
         let row = listing.list.row();
         writer.array(8, |rows| {
-            for (&index, answer) in &listing.answers {
+            for &index in &self.order {
+                let Some(answer) = listing.answers.get(&index) else {
+                    continue;
+                };
                 let appended = match answer {
                     Ok(body) => append_rows(rows, row, names(index), body).map_err(|malformed| {
                         CallError::new(crate::bus::error_name::FAILED, malformed.to_string())

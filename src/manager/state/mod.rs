@@ -16,6 +16,8 @@
 //! - `objects`: which objects exist, what is below them, their properties
 //! - `clients`: who stands behind a caller's name
 //! - `monitors`: who is told of which units
+//! - `proxies`: units of one node that depend on units of another
+//! - `reload`: what becomes of it all when the configuration is read again
 
 mod calls;
 mod clients;
@@ -28,6 +30,8 @@ mod metrics;
 mod monitors;
 mod objects;
 mod peers;
+mod proxies;
+mod reload;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -54,16 +58,36 @@ use self::{
     metrics::Metrics,
     monitors::Monitors,
     peers::Peer,
+    proxies::Proxies,
     requests::Deadline,
 };
 
 /// What the configuration decides about a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Names of the nodes that may register, in the order of the configuration.
-    pub nodes: Vec<String>,
+    /// The nodes that may register, in the order of the configuration.
+    pub nodes: Vec<NodeSettings>,
     /// A node that was silent this long is offline; zero switches the check off.
     pub silence_limit: Duration,
+}
+
+/// What the configuration decides about a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSettings {
+    /// Its name.
+    pub name: String,
+    /// Names of the nodes on whose units its own may depend.
+    pub may_depend_on: BTreeSet<String>,
+}
+
+impl From<&str> for NodeSettings {
+    /// A node whose units depend on no other node.
+    fn from(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            may_depend_on: BTreeSet::new(),
+        }
+    }
 }
 
 /// Every deadline that a manager has.
@@ -75,12 +99,16 @@ enum Timer {
     Request,
     /// The end of an attempt to reach the bus, or the next one.
     AttachBus,
+    /// A lost node does not come back in time: what depends on its proxies ends.
+    LostProxies,
 }
 
-/// A node of the configuration.
-#[derive(Debug)]
+/// A node of the configuration, or one that was in it before it was read again.
+#[derive(Debug, Default)]
 struct Node {
     name: String,
+    /// Names of the nodes on whose units its own may depend.
+    may_depend_on: BTreeSet<String>,
     /// The connection of its agent, while it is online.
     peer: Option<PeerId>,
     /// When the last message came, microseconds since 1970; 0 for never.
@@ -116,8 +144,11 @@ enum Bus {
 #[derive(Debug)]
 pub struct State {
     settings: Settings,
-    /// In the order of the configuration, which is also the order of every answer and signal.
+    /// A node keeps its place, the index by which all else knows it, for the life of the process.
     nodes: Vec<Node>,
+    /// Places of the nodes of the configuration in its order, which is also that of every answer.
+    order: Vec<usize>,
+    /// The same by name.
     node_index: BTreeMap<String, usize>,
     peers: BTreeMap<PeerId, Peer>,
     /// Connections that have not registered, the oldest first.
@@ -129,6 +160,7 @@ pub struct State {
     jobs: Jobs,
     listings: Listings,
     monitors: Monitors,
+    proxies: Proxies,
     clients: Clients,
     metrics: Metrics,
     counters: Counters,
@@ -156,12 +188,10 @@ impl State {
         let nodes: Vec<Node> = settings
             .nodes
             .iter()
-            .map(|name| Node {
-                name: name.clone(),
-                peer: None,
-                last_seen_us: 0,
-                last_seen_monotonic: Instant::default(),
-                jobs: 0,
+            .map(|node| Node {
+                name: node.name.clone(),
+                may_depend_on: node.may_depend_on.clone(),
+                ..Node::default()
             })
             .collect();
         let node_index = nodes
@@ -172,6 +202,7 @@ impl State {
         let monitors = Monitors::new(nodes.len());
         Self {
             settings,
+            order: (0..nodes.len()).collect(),
             nodes,
             node_index,
             peers: BTreeMap::new(),
@@ -181,6 +212,7 @@ impl State {
             jobs: Jobs::default(),
             listings: Listings::default(),
             monitors,
+            proxies: Proxies::default(),
             clients: Clients::default(),
             metrics: Metrics::default(),
             counters: Counters::default(),
@@ -237,27 +269,35 @@ impl State {
                 self.peer_lost(peer, &reason, actions);
             }
             Event::LogSettings { level, target } => self.log_set(level, target, actions),
+            Event::Reload(settings) => self.reload(settings, actions),
             Event::QueueHighWater(marks) => self.counters.queues(marks),
             Event::AcceptFailed { reason } => self.accept_failed(&reason, actions),
             Event::Deadline => self.deadline(now, actions),
             Event::Stop => self.stop(actions),
         }
         self.ask_for_lists(now, actions);
+        self.proxies.hold_lost(now);
     }
 
     /// When the next [`Event::Deadline`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        [Timer::Tick, Timer::Request, Timer::AttachBus]
-            .into_iter()
-            .filter_map(|timer| self.timer(timer))
-            .min()
+        [
+            Timer::Tick,
+            Timer::Request,
+            Timer::AttachBus,
+            Timer::LostProxies,
+        ]
+        .into_iter()
+        .filter_map(|timer| self.timer(timer))
+        .min()
     }
 
     fn timer(&self, timer: Timer) -> Option<Instant> {
         match timer {
             Timer::Tick => Some(self.next_tick),
             Timer::Request => self.deadlines.first().map(|deadline| deadline.at),
+            Timer::LostProxies => self.proxies.next_deadline(),
             Timer::AttachBus => match self.bus {
                 Bus::Waiting(until) | Bus::Attaching(until) => Some(until),
                 Bus::Attached => None,
@@ -269,13 +309,7 @@ impl State {
         self.jobs.start_after(last_job_id);
         self.next_tick = now.monotonic + limits::TICK;
         self.slept = now.boottime.since(now.monotonic);
-        if self.nodes.is_empty() {
-            log(
-                actions,
-                Level::Warn,
-                "No nodes are allowed: AllowedNodeNames= is empty",
-            );
-        }
+        self.warn_of_no_nodes(actions);
         self.attach_bus(now, actions);
     }
 
@@ -293,6 +327,7 @@ impl State {
             Bus::Waiting(_) | Bus::Attaching(_) | Bus::Attached => {}
         }
         self.expire_requests(now, actions);
+        self.drop_lost_proxies(now, actions);
         if self.next_tick <= now.monotonic {
             self.notice_stall(now);
             self.next_tick = now.monotonic + limits::TICK;
@@ -413,7 +448,7 @@ impl State {
     fn show_status(&mut self, actions: &mut Vec<Action>) {
         if self.shown_online != Some(self.online) {
             self.shown_online = Some(self.online);
-            let (online, nodes) = (self.online, self.nodes.len());
+            let (online, nodes) = (self.online, self.order.len());
             actions.push(Action::Status(format!("{online} of {nodes} nodes online")));
         }
     }

@@ -107,8 +107,7 @@ impl State {
                 children.map(str::to_owned).collect()
             }
             Object::Nodes => self
-                .nodes
-                .iter()
+                .nodes_in_order()
                 .map(|node| names::escape_label(&node.name))
                 .collect(),
             Object::Jobs => self.jobs.announced_ids().map(|id| id.to_string()).collect(),
@@ -191,7 +190,10 @@ impl State {
             Entry("LogTarget", Value::Str(self.log_target.clone())),
         ];
         if dialect == Dialect::Hirte {
-            let nodes = self.nodes.iter().map(|node| node.name.clone()).collect();
+            let nodes = self
+                .nodes_in_order()
+                .map(|node| node.name.clone())
+                .collect();
             properties.insert(0, Entry("Nodes", Value::Strings(nodes)));
         }
         properties

@@ -137,7 +137,7 @@ impl State {
             deadline: at,
         }) = pending
         else {
-            return;
+            return self.proxy_answered(id, serial, answer, actions);
         };
         self.deadlines.remove(&Deadline {
             at,

@@ -7,6 +7,8 @@ mod jobs;
 mod metrics;
 mod monitors;
 mod nodes;
+mod proxies;
+mod reload;
 mod requests;
 
 use std::time::Duration;
@@ -23,6 +25,9 @@ use crate::{
 
 const LAPTOP: PeerId = 1;
 const RPI4: PeerId = 2;
+const LIST_NODES: Method = Method::ListNodes {
+    with_addresses: false,
+};
 const START: u64 = 1_000_000_000;
 
 /// An agent claims this name.
@@ -45,7 +50,7 @@ impl Manager {
     /// Neither node is connected.
     fn empty() -> Self {
         let settings = Settings {
-            nodes: vec!["laptop".to_owned(), "rpi4".to_owned()],
+            nodes: vec!["laptop".into(), "rpi4".into()],
             silence_limit: Duration::from_secs(6),
         };
         let mut manager = Self {

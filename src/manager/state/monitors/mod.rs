@@ -25,6 +25,7 @@ use crate::{
     limits,
 };
 
+pub(super) use self::unit::is_unit_name;
 use self::watch::{Tell, Watch};
 
 /// All monitors, and what is watched for them.
@@ -218,6 +219,24 @@ impl State {
 
     // Nodes
 
+    /// There is another node, which no subscription can have named.
+    pub(super) fn watch_new_node(&mut self) {
+        let mut watch = Watch::default();
+        for (&id, monitor) in &mut self.monitors.by_id {
+            for (&number, subscription) in &monitor.subscriptions {
+                if subscription.node.is_some() {
+                    continue;
+                }
+                for unit in &subscription.units {
+                    watch.add(unit, (id, number));
+                }
+                monitor.watched += subscription.units.len();
+                self.monitors.watched += subscription.units.len();
+            }
+        }
+        self.monitors.watches.push(watch);
+    }
+
     /// A node is online: its agent is asked to watch what is watched.
     pub(super) fn watch_node(&mut self, node: usize, peer: PeerId, actions: &mut Vec<Action>) {
         let watched: Vec<String> = self.monitors.watches[node].watched().cloned().collect();
@@ -227,7 +246,13 @@ impl State {
         self.monitors.to_list.insert(node);
     }
 
-    fn tell_agent(&mut self, peer: PeerId, method: &str, unit: &str, actions: &mut Vec<Action>) {
+    pub(super) fn tell_agent(
+        &mut self,
+        peer: PeerId,
+        method: &str,
+        unit: &str,
+        actions: &mut Vec<Action>,
+    ) {
         let method = method.to_owned();
         let arguments = Body::of(&(unit,));
         self.send(
@@ -252,6 +277,7 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         if let Some(node) = self.peers.get(&peer).and_then(|peer| peer.node) {
+            self.target_changed(node, unit, &change, actions);
             if let UnitChange::Properties { changed, .. } = &change
                 && changed.bytes.len() > limits::MAX_TOLD_PROPERTIES
             {
@@ -299,6 +325,51 @@ impl State {
         }
     }
 
+    // Units that are watched for proxies
+
+    /// Number of the list of units that tells how `unit` is.
+    pub(super) fn watch_for_proxies(
+        &mut self,
+        node: usize,
+        unit: &str,
+        actions: &mut Vec<Action>,
+    ) -> u64 {
+        let watch = &mut self.monitors.watches[node];
+        let is_first = watch.add_proxied(unit);
+        let list = watch.next_list();
+        if let Some(peer) = self.nodes[node].peer.filter(|_| is_first) {
+            self.tell_agent(peer, "Subscribe", unit, actions);
+        }
+        self.monitors.to_list.insert(node);
+        list
+    }
+
+    pub(super) fn unwatch_for_proxies(
+        &mut self,
+        node: usize,
+        unit: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let was_last = self.monitors.watches[node].remove_proxied(unit);
+        if let Some(peer) = self.nodes[node].peer.filter(|_| was_last) {
+            self.tell_agent(peer, "Unsubscribe", unit, actions);
+        }
+    }
+
+    /// What tells how a watched unit is; nothing if it is not loaded.
+    pub(super) fn snapshot_of(&self, node: usize, unit: &str) -> Vec<UnitChange> {
+        let unit = self.monitors.watches[node].unit(unit);
+        unit.map_or_else(Vec::new, unit::snapshot)
+    }
+
+    /// What tells that a watched unit is lost with its node, and number of the list of units that
+    /// tells how it is when the node is back.
+    pub(super) fn loss_of(&self, node: usize, unit: &str) -> (Vec<UnitChange>, u64) {
+        let watch = &self.monitors.watches[node];
+        let changes = watch.unit(unit).map_or_else(Vec::new, unit::loss);
+        (changes, watch.next_list())
+    }
+
     // Lists
 
     /// Asks for the lists of units that somebody waits for. At most one of each node is awaited.
@@ -333,7 +404,10 @@ impl State {
             listed.map_err(|malformed| malformed.to_string())
         });
         match tells {
-            Ok(tells) => self.tell(node, tells, actions),
+            Ok(tells) => {
+                self.tell(node, tells, actions);
+                self.target_listed(node, list, actions);
+            }
             Err(error) => {
                 let name = &self.nodes[node].name;
                 let text = format!("The units of node '{name}' could not be listed: {error}");

@@ -3,10 +3,6 @@
 use super::*;
 use crate::bus::{ObjectPath, error_name};
 
-const LIST_NODES: Method = Method::ListNodes {
-    with_addresses: false,
-};
-
 fn node(name: &str) -> Object {
     Object::Node(name.to_owned())
 }
