@@ -174,13 +174,8 @@ impl State {
                 self.register(now, id, serial, &name, actions);
             }
             FromPeer::Ping { serial } => {
-                self.send(
-                    id,
-                    ToPeer::Return {
-                        reply_serial: serial,
-                    },
-                    actions,
-                );
+                let reply_serial = serial;
+                self.send(id, ToPeer::Return { reply_serial }, actions);
             }
             FromPeer::MachineId { serial } => {
                 let reply_serial = serial;
@@ -194,14 +189,12 @@ impl State {
                 self.send(id, internal::introspect(serial, path), actions);
             }
             FromPeer::UnknownCall { serial, error } => {
-                self.send(
-                    id,
-                    ToPeer::Error {
-                        reply_serial: serial,
-                        error,
-                    },
-                    actions,
-                );
+                let reply_serial = serial;
+                let answer = ToPeer::Error {
+                    reply_serial,
+                    error,
+                };
+                self.send(id, answer, actions);
             }
             FromPeer::Return { reply_serial, body } => {
                 self.answered(id, reply_serial, Ok(body), actions);
@@ -345,13 +338,8 @@ impl State {
         );
         actions.push(Action::Admit(id));
         self.announce_node(index, actions);
-        self.send(
-            id,
-            ToPeer::Return {
-                reply_serial: serial,
-            },
-            actions,
-        );
+        let reply_serial = serial;
+        self.send(id, ToPeer::Return { reply_serial }, actions);
         self.watch_node(index, id, actions);
         self.node_back_for_proxies(now, index, actions);
     }
