@@ -25,7 +25,7 @@
 //! - [`logging`], [`config`], [`cmdline`]: what a daemon tells, and what it is told
 //! - [`daemon`]: what both loops share: alarm, signals, service manager, recorded runs
 //! - [`manager`]: `state` (pure), `api` (clients), `private` (clients without a bus), `peers`
-//!   (agents), `run` (the loop)
+//!   (agents), `bluechi` (another dialect of both), `run` (the loop)
 //! - [`agent`]: `state` (pure), `systemd`, `peer` (the manager), `run` (the loop)
 //! - [`ctl`]: `hirtectl`, a file for each command
 //!

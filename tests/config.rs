@@ -246,7 +246,7 @@ fn every_key_is_read() {
     let manager = Machine::with(
         MANAGER,
         "[hirte]\nManagerPort=1\nListenAddress=10.0.0.1, [fe80::1%eth0]\nUseTCP=no\nUseUDS=no\n\
-         AllowedNodeNames=a\nNodeHeartbeatThreshold=10s\nHeartbeatInterval=4\n\
+         AllowedNodeNames=a\nNodeHeartbeatThreshold=10s\nHeartbeatInterval=4\nCompatBlueChi=yes\n\
          TCPKeepAliveTime=2\nTCPKeepAliveInterval=3\nTCPKeepAliveCount=5\n\
          TCPUserTimeout=2500ms\nIPReceiveErrors=no\n\
          LogLevel=Warning\nLogTarget=STDERR-full\nLogIsQuiet=Yes\n",
@@ -275,6 +275,7 @@ fn every_key_is_read() {
             node_sections: Vec::new(),
             node_heartbeat_threshold: Some(Duration::from_secs(10)),
             heartbeat_interval: Some(Duration::from_secs(4)),
+            compat_bluechi: true,
             tcp_keep_alive,
             log,
         }

@@ -21,7 +21,7 @@ pub struct Interface {
 }
 
 /// A method.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Method {
     /// Its name.
     pub name: &'static str,
@@ -34,7 +34,7 @@ pub struct Method {
 }
 
 /// A signal.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Signal {
     /// Its name.
     pub name: &'static str,
@@ -45,7 +45,7 @@ pub struct Signal {
 }
 
 /// A property.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Property {
     /// Its name.
     pub name: &'static str,

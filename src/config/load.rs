@@ -12,7 +12,8 @@ use std::{
 use super::{
     error::{ConfigError, Notice, Origin, shorten},
     ini::{self, Item},
-    schema::{AgentConfig, Key, ManagerConfig, NODE_KEYS, NodeSection, Schema},
+    schema::{Key, NODE_KEYS, Schema},
+    settings::{AgentConfig, ManagerConfig, NodeSection},
     similar::similar,
     value::{is_node_name, node_name_rule},
 };

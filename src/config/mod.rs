@@ -26,12 +26,12 @@ mod error;
 pub mod ini;
 mod load;
 mod schema;
+mod settings;
 mod similar;
 pub mod value;
 
 pub use error::{ConfigError, Notice, Origin};
 pub use load::{AgentOptions, Loaded, ManagerOptions, Roots, load_agent, load_manager};
-pub use schema::{
-    AGENT_KEYS, AgentConfig, Key, MANAGER_KEYS, ManagerConfig, NODE_KEYS, NodeSection,
-};
+pub use schema::{AGENT_KEYS, Key, MANAGER_KEYS, NODE_KEYS};
+pub use settings::{AgentConfig, ManagerConfig, NodeSection};
 pub use value::is_node_name;

@@ -68,7 +68,8 @@ pub struct Bus {
     next_serial: u32,
     /// Our calls without an answer.
     pending: BTreeMap<u32, Asked>,
-    attached: bool,
+    /// Whether one of the names is ours, so that others may call us.
+    is_named: bool,
     congested: bool,
 }
 
@@ -93,7 +94,7 @@ impl Bus {
             link: None,
             next_serial: 0,
             pending: BTreeMap::new(),
-            attached: false,
+            is_named: false,
             congested: false,
         }
     }
@@ -127,7 +128,7 @@ impl Bus {
     fn detach(&mut self) {
         self.link = None;
         self.pending.clear();
-        self.attached = false;
+        self.is_named = false;
         self.congested = false;
     }
 
@@ -199,7 +200,6 @@ impl Bus {
     /// Asks for the name at this place; after the last one we are attached.
     fn take_name(&mut self, at: usize) -> Option<BusEvent> {
         let Some(name) = self.names.get(at) else {
-            self.attached = true;
             return Some(BusEvent::Attached);
         };
         let arguments = Body::of(&(*name, REPLACE_EXISTING_DO_NOT_QUEUE));
@@ -209,7 +209,11 @@ impl Bus {
 
     fn named(&mut self, at: usize, answer: &Body) -> Option<BusEvent> {
         match answer.parse::<(u32,)>() {
-            Ok((PRIMARY_OWNER | ALREADY_OWNER,)) => self.take_name(at + 1),
+            Ok((PRIMARY_OWNER | ALREADY_OWNER,)) => {
+                // Who knows one name may call before we have the next one.
+                self.is_named = true;
+                self.take_name(at + 1)
+            }
             _ => Some(self.refused(at, "another program owns it".to_owned())),
         }
     }
@@ -232,9 +236,9 @@ impl Bus {
         }
     }
 
-    /// Sends a message of the API. Before the names are ours nobody waits for it.
+    /// Sends a message of the API. Before a name is ours nobody waits for it.
     pub fn send_if_attached(&mut self, message: Message) {
-        if self.attached {
+        if self.is_named {
             self.send(message);
         }
     }

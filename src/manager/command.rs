@@ -95,6 +95,7 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
     };
     let settings = settings_of(&config);
     let keep_alive = config.tcp_keep_alive;
+    let compat_bluechi = config.compat_bluechi;
     let reload = Box::new(move || reload(&options, &config));
     let status = run::run(
         settings,
@@ -102,6 +103,7 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
             listeners: sockets,
             keep_alive,
             private,
+            compat_bluechi,
             reload,
         },
     );

@@ -6,7 +6,7 @@ use crate::{
     bus::{
         Body, CallError, Flags, Kind, Message, ObjectPath, error_name, interface::describe, names,
     },
-    manager::state::event::{FromPeer, Reason, ToPeer, UnitChange},
+    manager::state::event::{Dialect, FromPeer, Reason, ToPeer, UnitChange},
 };
 
 /// The name that whoever says `Hello` gets. Each connection has one client, so all get the same,
@@ -122,8 +122,7 @@ fn decode_call(message: &Message) -> FromPeer {
         error: CallError::new(name, text),
     };
     if !message.is(names::INTERNAL_MANAGER_INTERFACE, "Register") {
-        let text = format!("Unknown method {}.{}", message.interface, message.member);
-        return refuse(error_name::UNKNOWN_METHOD, text);
+        return unknown_method(message);
     }
     if message.path != names::INTERNAL_MANAGER_PATH {
         return refuse(
@@ -132,11 +131,24 @@ fn decode_call(message: &Message) -> FromPeer {
         );
     }
     if let Ok((name,)) = message.body.parse() {
-        return FromPeer::Register { serial, name };
+        return FromPeer::Register {
+            serial,
+            name,
+            dialect: Dialect::Hirte,
+        };
     }
     let types = &message.body.signature;
     let text = format!("Invalid arguments '{types}' to call Register(), expecting 's'.");
     refuse(error_name::INVALID_ARGS, text)
+}
+
+/// A call of something that we do not offer.
+pub(super) fn unknown_method(message: &Message) -> FromPeer {
+    let text = format!("Unknown method {}.{}", message.interface, message.member);
+    FromPeer::UnknownCall {
+        serial: message.serial,
+        error: CallError::new(error_name::UNKNOWN_METHOD, text),
+    }
 }
 
 /// The message that carries `content` to an agent, as our message number `serial`.
@@ -216,7 +228,8 @@ mod tests {
             good,
             FromPeer::Register {
                 serial: 0,
-                name: "rpi4".to_owned()
+                name: "rpi4".to_owned(),
+                dialect: Dialect::Hirte
             }
         );
         for bad in [

@@ -137,15 +137,17 @@ impl Connections {
                 }
                 None
             }
-            Received::Message(message) => match api::decode(Client::Private(client), message) {
-                api::Incoming::Event(event) => Some(event),
-                api::Incoming::MachineId(call) => {
-                    let id = daemon::machine_id();
-                    self.send(client, api::reply(&call, Body::of(&(id.as_str(),))));
-                    None
+            Received::Message(message) => {
+                match api::decode(Client::Private(client), message, false) {
+                    api::Incoming::Event(event) => Some(event),
+                    api::Incoming::MachineId(call) => {
+                        let id = daemon::machine_id();
+                        self.send(client, api::reply(&call, Body::of(&(id.as_str(),))));
+                        None
+                    }
+                    api::Incoming::NotACall => None,
                 }
-                api::Incoming::NotACall => None,
-            },
+            }
             Received::Closed(reason) => {
                 self.by_id.remove(&client);
                 let reason = reason.to_string();

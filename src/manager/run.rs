@@ -12,8 +12,8 @@ use smol::{LocalExecutor, channel};
 
 use super::{
     api,
+    bluechi::{self, agents::Agents},
     job_ids::JobIds,
-    peers,
     private::{self, Connections},
     state::{
         Settings, State,
@@ -59,6 +59,8 @@ pub struct Edges {
     pub keep_alive: KeepAlive,
     /// Where clients connect without a bus.
     pub private: Option<private::Socket>,
+    /// Whether clients and agents of `BlueChi` are served too.
+    pub compat_bluechi: bool,
     /// Reads the configuration again when asked to (`SIGHUP`); `None` if it has an error.
     pub reload: Box<dyn FnMut() -> Option<Settings>>,
 }
@@ -88,6 +90,9 @@ struct Loop {
     /// Peers to which something was sent in this turn.
     to_flush: BTreeSet<PeerId>,
     next_peer: PeerId,
+    is_bluechi_offered: bool,
+    /// Which of the peers speak `BlueChi`'s dialect.
+    bluechi_agents: Agents,
     keep_alive: KeepAlive,
     /// Each accepted connection that the loop takes lets the next one be queued.
     accepted: channel::Receiver<()>,
@@ -127,11 +132,13 @@ impl Loop {
             inbox,
             state: State::new(settings),
             actions: Vec::new(),
-            bus: Bus::new(vec![names::MANAGER_BUS_NAME]),
+            bus: Bus::new(bus_names(edges.compat_bluechi)),
             private,
             peers: BTreeMap::new(),
             to_flush: BTreeSet::new(),
             next_peer: 1,
+            is_bluechi_offered: edges.compat_bluechi,
+            bluechi_agents: Agents::new(edges.compat_bluechi),
             keep_alive: edges.keep_alive,
             accepted,
             job_ids: JobIds::default(),
@@ -284,11 +291,12 @@ impl Loop {
             BusEvent::Attached => Event::BusAttached,
             BusEvent::Lost { reason } => Event::BusLost { reason },
             BusEvent::NameRefused { name, reason } => {
+                let reason = bluechi::explain_refusal(name, reason);
                 let name = name.to_owned();
                 Event::BusNameRefused { name, reason }
             }
             BusEvent::Congested(is_congested) => Event::BusCongested(is_congested),
-            BusEvent::Call(message) => return decode_call(&mut self.bus, message),
+            BusEvent::Call(message) => return self.called(message),
             BusEvent::ClientKnown {
                 client,
                 credentials,
@@ -298,6 +306,20 @@ impl Loop {
             },
             BusEvent::ClientLeft { client } => Event::ClientLeft { client },
         })
+    }
+
+    /// A client's call becomes an event; what needs no state is answered here.
+    fn called(&mut self, message: Message) -> Option<Event> {
+        let client = Client::on_bus(&message.sender);
+        match api::decode(client, message, self.is_bluechi_offered) {
+            api::Incoming::Event(event) => Some(event),
+            api::Incoming::MachineId(call) => {
+                let id = Body::of(&(daemon::machine_id().as_str(),));
+                self.send_to(&call.client, api::reply(&call, id));
+                None
+            }
+            api::Incoming::NotACall => None,
+        }
     }
 
     fn perform(&mut self, action: Action) {
@@ -315,11 +337,16 @@ impl Loop {
                 self.send_to(&call.client, answer);
             }
             Action::Emit(signal) => {
-                let message = api::signal(&signal);
-                self.private.send_to_all(&message);
-                self.bus.send_if_attached(message);
+                self.private.send_to_all(&api::signal(&signal));
+                for message in api::broadcast(&signal, self.is_bluechi_offered) {
+                    self.bus.send_if_attached(message);
+                }
             }
-            Action::EmitTo { client, signal } => self.send_to(&client, api::signal(&signal)),
+            Action::EmitTo {
+                client,
+                dialect,
+                signal,
+            } => self.send_to(&client, api::signal_in(dialect, &signal)),
             Action::ClosePrivate(client) => self.private.close(client),
             Action::WatchClient(client) => self.bus.watch(client),
             Action::UnwatchClient(client) => self.bus.unwatch(&client),
@@ -333,6 +360,7 @@ impl Loop {
                 serial,
                 message,
             } => self.send(peer, serial, message),
+            Action::Speak { peer, dialect } => self.bluechi_agents.speak(peer, dialect),
             Action::Admit(peer) => {
                 if let Some(link) = self.peers.get(&peer) {
                     link.set_max_message(limits::MAX_MESSAGE);
@@ -342,6 +370,7 @@ impl Loop {
             Action::Close(peer) => {
                 if let Some(link) = self.peers.remove(&peer) {
                     link.close();
+                    self.bluechi_agents.forget(peer);
                 }
             }
             Action::KeepJobIds(mark) => self.job_ids.keep(mark),
@@ -363,7 +392,7 @@ impl Loop {
 
     fn send(&mut self, peer: PeerId, serial: u32, message: ToPeer) {
         if let Some(link) = self.peers.get(&peer) {
-            link.send(&peers::encode(serial, message));
+            link.send(&self.bluechi_agents.encode(peer, serial, message));
             self.to_flush.insert(peer);
         }
     }
@@ -412,10 +441,11 @@ impl Loop {
             Received::Ready => None,
             Received::Message(message) => Some(Event::PeerMessage {
                 peer,
-                message: peers::decode(message),
+                message: self.bluechi_agents.decode(peer, message),
             }),
             Received::Closed(reason) => {
                 self.peers.remove(&peer);
+                self.bluechi_agents.forget(peer);
                 Some(peer_lost(peer, &reason))
             }
         }
@@ -436,21 +466,13 @@ fn peer_lost(peer: PeerId, reason: &Closed) -> Event {
     }
 }
 
-/// A client's call becomes an event; what needs no state is answered here.
-fn decode_call(bus: &mut Bus, message: Message) -> Option<Event> {
-    let client = Client::on_bus(&message.sender);
-    match api::decode(client, message) {
-        api::Incoming::Event(event) => Some(event),
-        api::Incoming::MachineId(call) => {
-            let id = daemon::machine_id();
-            let answer = api::reply(&call, Body::of(&(id.as_str(),)));
-            if let Client::Bus(name) = &call.client {
-                bus.send_if_attached(answer.to(name));
-            }
-            None
-        }
-        api::Incoming::NotACall => None,
-    }
+/// The names that we take on the bus.
+fn bus_names(is_bluechi_offered: bool) -> Vec<&'static str> {
+    let theirs = is_bluechi_offered.then_some(bluechi::rename::BUS_NAME);
+    [names::MANAGER_BUS_NAME]
+        .into_iter()
+        .chain(theirs)
+        .collect()
 }
 
 /// Accepts connections for ever. Of all listeners not more than one and of each one more wait for

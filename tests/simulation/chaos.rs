@@ -6,7 +6,7 @@ use hirte::{
     agent::state::Event as AgentEvent,
     bus::{Body, CallError, JobKind, Value, error_name},
     limits,
-    manager::state::event::{Call, Client, Event, Method, MonitorMethod, Object},
+    manager::state::event::{Call, Client, Dialect, Event, Method, MonitorMethod, Object},
 };
 
 use super::world::{Happening, World};
@@ -147,7 +147,12 @@ impl World {
                 let arguments = Body::of(&(vec!["a.service".to_owned()], false));
                 (on_node, relay("DisableUnitFiles", arguments))
             }
-            19 => (Object::Manager, Method::ListNodes),
+            19 => (
+                Object::Manager,
+                Method::ListNodes {
+                    with_addresses: false,
+                },
+            ),
             20 => (Object::Jobs, Method::Introspect),
             23 => {
                 let unit = *self.prng.pick(&UNITS);
@@ -251,6 +256,7 @@ impl World {
             client,
             serial: self.bus.last_serial,
             expects_reply: is_monitor || !self.prng.percent(5),
+            dialect: Dialect::Hirte,
         };
         self.manager_handles(Event::Call {
             call,

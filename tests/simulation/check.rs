@@ -275,7 +275,7 @@ impl Checker {
                 self.replied(call, None)
             }
             Action::Emit(signal) => self.signal(event, signal, speaker),
-            Action::EmitTo { client, signal } => {
+            Action::EmitTo { client, signal, .. } => {
                 if let Signal::Unit { node, .. } = signal {
                     own(event, speaker, node)?;
                 }
@@ -317,6 +317,7 @@ impl Checker {
             | Action::ClosePrivate(_)
             | Action::WatchClient(_)
             | Action::UnwatchClient(_)
+            | Action::Speak { .. }
             | Action::Ready
             | Action::Status(_)
             | Action::Watchdog

@@ -3,11 +3,10 @@
 use super::{interfaces, monitor};
 use crate::{
     bus::{
-        Body, CallError, JobKind, Kind, Message, error_name,
-        interface::{self, Interface},
-        names, relay,
+        Body, CallError, JobKind, Kind, Message, error_name, interface, marshal::Malformed, names,
+        relay,
     },
-    manager::state::event::{Call, Client, Event, Method, Object},
+    manager::state::event::{Call, Client, Dialect, Event, Method, Object},
 };
 
 /// What a message on the API's bus is.
@@ -28,11 +27,7 @@ pub fn decode(client: Client, message: Message) -> Incoming {
         return Incoming::NotACall;
     }
     let object = Object::at(&message.path);
-    let call = Call {
-        client,
-        serial: message.serial,
-        expects_reply: message.flags.expects_reply(),
-    };
+    let call = caller(client, &message, Dialect::Hirte);
     if message.is(names::PEER_INTERFACE, "GetMachineId") {
         return Incoming::MachineId(call);
     }
@@ -44,26 +39,37 @@ pub fn decode(client: Client, message: Message) -> Incoming {
     })
 }
 
+/// Which of its calls `client` makes.
+#[must_use]
+pub fn caller(client: Client, message: &Message, dialect: Dialect) -> Call {
+    Call {
+        client,
+        serial: message.serial,
+        expects_reply: message.flags.expects_reply(),
+        dialect,
+    }
+}
+
 /// The method that a call names, if the object has it and the arguments have its types.
 fn method(object: &Object, message: Message) -> Result<Method, CallError> {
     let own = object.interfaces().iter();
     let own: Vec<_> = own.filter_map(|name| interfaces::public(name)).collect();
     let (interface, _) = interface::resolve(&own, &message)?;
-    arguments(interface, message).map_err(|error| {
-        CallError::new(
-            error_name::INVALID_ARGS,
-            format!("Invalid arguments: {error}"),
-        )
-    })
+    arguments(interface.name, message).map_err(|error| malformed(&error))
 }
 
-/// The arguments have the right types; this reads them.
-fn arguments(
-    interface: &Interface,
-    message: Message,
-) -> Result<Method, crate::bus::marshal::Malformed> {
+/// The refusal of arguments that have the right types and can not be read.
+#[must_use]
+pub fn malformed(error: &Malformed) -> CallError {
+    let text = format!("Invalid arguments: {error}");
+    CallError::new(error_name::INVALID_ARGS, text)
+}
+
+/// The method of one of our interfaces, or a standard one, that a call names. The arguments have
+/// the right types; this reads them.
+pub fn arguments(interface: &str, message: Message) -> Result<Method, Malformed> {
     let Message { member, body, .. } = message;
-    let method = match (interface.name, member.as_str()) {
+    let method = match (interface, member.as_str()) {
         (names::PEER_INTERFACE, _) => Method::PeerPing,
         (names::INTROSPECTABLE_INTERFACE, _) => Method::Introspect,
         (names::PROPERTIES_INTERFACE, "Get") => {
@@ -87,7 +93,9 @@ fn arguments(
         (names::MANAGER_INTERFACE, "SetLogLevel") => Method::SetLogLevel(body.parse::<(_,)>()?.0),
         (names::MANAGER_INTERFACE, "EnableMetrics") => Method::SetMetrics { enabled: true },
         (names::MANAGER_INTERFACE, "DisableMetrics") => Method::SetMetrics { enabled: false },
-        (names::MANAGER_INTERFACE, "ListNodes") => Method::ListNodes,
+        (names::MANAGER_INTERFACE, "ListNodes") => Method::ListNodes {
+            with_addresses: false,
+        },
         (names::MANAGER_INTERFACE, "GetNode") => Method::GetNode(body.parse::<(_,)>()?.0),
         (names::JOB_INTERFACE, "Cancel") => Method::CancelJob,
         (names::MANAGER_INTERFACE, "CreateMonitor") => Method::CreateMonitor,
@@ -101,7 +109,7 @@ fn arguments(
     Ok(method)
 }
 
-fn node_method(member: String, body: Body) -> Result<Method, crate::bus::marshal::Malformed> {
+fn node_method(member: String, body: Body) -> Result<Method, Malformed> {
     if let Some(kind) = JobKind::of_method(&member) {
         let (unit, mode) = body.parse()?;
         return Ok(Method::QueueJob { kind, unit, mode });
@@ -128,7 +136,8 @@ fn node_method(member: String, body: Body) -> Result<Method, crate::bus::marshal
     })
 }
 
-fn set_property(body: &Body) -> Result<Method, crate::bus::marshal::Malformed> {
+/// None of our properties can be set.
+fn set_property(body: &Body) -> Result<Method, Malformed> {
     let mut reader = body.reader();
     let (interface, property) = (reader.str()?, reader.str()?);
     let error = interface::refuse_to_set(&interfaces::PUBLIC, interface, property);
@@ -162,7 +171,7 @@ mod tests {
     }
 
     /// The path of an object that has an interface.
-    fn path_with(interface: &Interface) -> &'static str {
+    fn path_with(interface: &interface::Interface) -> &'static str {
         match interface.name {
             names::NODE_INTERFACE => NODE,
             names::JOB_INTERFACE => "/org/containers/hirte/job/1",

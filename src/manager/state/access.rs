@@ -60,7 +60,7 @@ impl Method {
             Self::Ping(_)
             | Self::ListUnits { .. }
             | Self::ListUnitFiles { .. }
-            | Self::ListNodes
+            | Self::ListNodes { .. }
             | Self::GetNode(_)
             | Self::CreateMonitor
             | Self::Monitor(_)

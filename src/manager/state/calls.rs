@@ -46,7 +46,9 @@ impl State {
             Method::ListUnitFiles { detailed } => {
                 self.list(now, call, (List::UnitFiles, detailed), actions);
             }
-            Method::ListNodes => reply(call, self.list_nodes(), actions),
+            Method::ListNodes { with_addresses } => {
+                reply(call, self.list_nodes(with_addresses), actions);
+            }
             Method::GetNode(name) => self.get_node(call, &name, actions),
             Method::QueueJob { kind, unit, mode } => {
                 if let Some((call, node)) = self.online(call, object, actions) {
@@ -95,14 +97,16 @@ impl State {
             Method::GetProperty {
                 interface,
                 property,
-            } => match self.property(object, &interface, &property) {
+            } => match self.property(object, &interface, &property, call.dialect) {
                 Ok(value) => reply(call, Body::of(&(value,)), actions),
                 Err(error) => reply_error(call, error, actions),
             },
-            Method::GetAllProperties(interface) => match self.properties(object, &interface) {
-                Ok(properties) => reply(call, Body::of(&(properties,)), actions),
-                Err(error) => reply_error(call, error, actions),
-            },
+            Method::GetAllProperties(interface) => {
+                match self.properties(object, &interface, call.dialect) {
+                    Ok(properties) => reply(call, Body::of(&(properties,)), actions),
+                    Err(error) => reply_error(call, error, actions),
+                }
+            }
             Method::Introspect => {
                 let children = self.children(object);
                 if call.expects_reply {
@@ -172,18 +176,17 @@ impl State {
         None
     }
 
-    fn list_nodes(&self) -> Body {
-        let nodes: Vec<(&str, ObjectPath, &str)> = self
-            .nodes_in_order()
-            .map(|node| {
-                (
-                    node.name.as_str(),
-                    ObjectPath(names::node_path(&node.name)),
-                    node.status(),
-                )
-            })
-            .collect();
-        Body::of(&(nodes,))
+    fn list_nodes(&self, with_addresses: bool) -> Body {
+        let nodes = self.order.iter().map(|&index| {
+            let node = &self.nodes[index];
+            let path = ObjectPath(names::node_path(&node.name));
+            (node.name.as_str(), path, node.status(), self.peer_ip(index))
+        });
+        if with_addresses {
+            return Body::of(&(nodes.collect::<Vec<_>>(),));
+        }
+        let nodes = nodes.map(|(name, path, status, _)| (name, path, status));
+        Body::of(&(nodes.collect::<Vec<_>>(),))
     }
 
     fn get_node(&self, call: Call, name: &str, actions: &mut Vec<Action>) {

@@ -20,6 +20,17 @@ pub use peer::{FromPeer, ToPeer};
 /// Number of a connection from an agent, given by the edge and never used again.
 pub type PeerId = u64;
 
+/// Whose names and types a client or an agent uses. What differs on the wire is the matter of the
+/// edges; the state keeps in mind who speaks which one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dialect {
+    /// Our own.
+    #[default]
+    Hirte,
+    /// That of Eclipse `BlueChi`.
+    BlueChi,
+}
+
 /// An object of the public API, as its path names it. Whether it exists only the state knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Object {
@@ -61,7 +72,10 @@ pub enum Method {
         detailed: bool,
     },
     /// `Manager.ListNodes`
-    ListNodes,
+    ListNodes {
+        /// Whether each node is told with the address of its agent.
+        with_addresses: bool,
+    },
     /// `Manager.GetNode`
     GetNode(String),
     /// `Node.StartUnit` and its kind.
@@ -276,6 +290,8 @@ pub enum Action {
     EmitTo {
         /// Which.
         client: Client,
+        /// What it speaks.
+        dialect: Dialect,
         /// The signal.
         signal: Signal,
     },
@@ -297,6 +313,14 @@ pub enum Action {
         serial: u32,
         /// The message.
         message: ToPeer,
+    },
+    /// Speak to this peer in a dialect, and hear it in no other. Before, and without this, it is
+    /// [`Dialect::Hirte`].
+    Speak {
+        /// The connection.
+        peer: PeerId,
+        /// The dialect.
+        dialect: Dialect,
     },
     /// The peer has registered and may send messages of full size.
     Admit(PeerId),

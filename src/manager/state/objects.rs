@@ -1,6 +1,9 @@
 //! Which objects exist, what is below them, and their properties.
 
-use super::{State, event::Object};
+use super::{
+    State,
+    event::{Dialect, Object},
+};
 use crate::bus::{
     CallError, Value,
     body::Entry,
@@ -127,15 +130,16 @@ impl State {
         &self,
         object: &Object,
         interface: &str,
+        dialect: Dialect,
     ) -> Result<Vec<Entry<&'static str, Value>>, CallError> {
         if interface.is_empty() {
             let of_each = object.interfaces().iter();
             return Ok(of_each
-                .flat_map(|interface| self.own_properties(object, interface))
+                .flat_map(|interface| self.own_properties(object, interface, dialect))
                 .collect());
         }
         if object.interfaces().contains(&interface) {
-            return Ok(self.own_properties(object, interface));
+            return Ok(self.own_properties(object, interface, dialect));
         }
         if is_standard(interface) {
             return Ok(Vec::new());
@@ -148,22 +152,28 @@ impl State {
         object: &Object,
         interface: &str,
         property: &str,
+        dialect: Dialect,
     ) -> Result<Value, CallError> {
-        let found = self.properties(object, interface)?;
+        let found = self.properties(object, interface, dialect)?;
         let found = found.into_iter().find(|entry| entry.0 == property);
         let found = found.map(|entry| entry.1);
         found.ok_or_else(|| unknown_property(property))
     }
 
     /// The properties of an object on one of its own interfaces.
-    fn own_properties(&self, object: &Object, interface: &str) -> Vec<Entry<&'static str, Value>> {
+    fn own_properties(
+        &self,
+        object: &Object,
+        interface: &str,
+        dialect: Dialect,
+    ) -> Vec<Entry<&'static str, Value>> {
         match object {
             Object::Manager if interface == names::COUNTERS_INTERFACE => self.counters.properties(),
-            Object::Manager => self.manager_properties(),
+            Object::Manager => self.manager_properties(dialect),
             Object::Node(name) => self
                 .node_index
                 .get(name)
-                .map_or_else(Vec::new, |&i| self.node_properties(i)),
+                .map_or_else(Vec::new, |&i| self.node_properties(i, dialect)),
             Object::Job(id) => self.job_properties(*id),
             Object::Above(_)
             | Object::Nodes
@@ -175,29 +185,33 @@ impl State {
         }
     }
 
-    fn manager_properties(&self) -> Vec<Entry<&'static str, Value>> {
-        let nodes = self
-            .nodes_in_order()
-            .map(|node| node.name.clone())
-            .collect();
-        vec![
-            Entry("Nodes", Value::Strings(nodes)),
+    fn manager_properties(&self, dialect: Dialect) -> Vec<Entry<&'static str, Value>> {
+        let mut properties = vec![
             Entry("Status", Value::Str(self.fleet_status().to_owned())),
             Entry("LogLevel", Value::Str(self.log_level.name().to_owned())),
             Entry("LogTarget", Value::Str(self.log_target.clone())),
-        ]
+        ];
+        if dialect == Dialect::Hirte {
+            let nodes = self
+                .nodes_in_order()
+                .map(|node| node.name.clone())
+                .collect();
+            properties.insert(0, Entry("Nodes", Value::Strings(nodes)));
+        }
+        properties
     }
 
-    fn node_properties(&self, index: usize) -> Vec<Entry<&'static str, Value>> {
+    fn node_properties(&self, index: usize, dialect: Dialect) -> Vec<Entry<&'static str, Value>> {
         let node = &self.nodes[index];
+        let last_seen = match dialect {
+            Dialect::Hirte => node.last_seen_us / 1_000_000,
+            Dialect::BlueChi => node.last_seen_us,
+        };
         vec![
             Entry("Name", Value::Str(node.name.clone())),
             Entry("Status", Value::Str(node.status().to_owned())),
             Entry("PeerIp", Value::Str(self.peer_ip(index).to_owned())),
-            Entry(
-                "LastSeenTimestamp",
-                Value::U64(node.last_seen_us / 1_000_000),
-            ),
+            Entry("LastSeenTimestamp", Value::U64(last_seen)),
             Entry(
                 "LastSeenTimestampMonotonic",
                 Value::U64(node.last_seen_monotonic.0),

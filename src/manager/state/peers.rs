@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     State, emit,
-    event::{Action, FromPeer, Object, PeerId, Signal, ToPeer},
+    event::{Action, Dialect, FromPeer, Object, PeerId, Signal, ToPeer},
     internal, log,
     requests::Pending,
 };
@@ -165,15 +165,17 @@ impl State {
             node.last_seen_monotonic = now.monotonic;
         }
         match message {
-            FromPeer::Register { serial, name } => self.register(now, id, serial, &name, actions),
+            FromPeer::Register {
+                serial,
+                name,
+                dialect,
+            } => {
+                self.speak(id, dialect, actions);
+                self.register(now, id, serial, &name, actions);
+            }
             FromPeer::Ping { serial } => {
-                self.send(
-                    id,
-                    ToPeer::Return {
-                        reply_serial: serial,
-                    },
-                    actions,
-                );
+                let reply_serial = serial;
+                self.send(id, ToPeer::Return { reply_serial }, actions);
             }
             FromPeer::MachineId { serial } => {
                 let reply_serial = serial;
@@ -187,14 +189,12 @@ impl State {
                 self.send(id, internal::introspect(serial, path), actions);
             }
             FromPeer::UnknownCall { serial, error } => {
-                self.send(
-                    id,
-                    ToPeer::Error {
-                        reply_serial: serial,
-                        error,
-                    },
-                    actions,
-                );
+                let reply_serial = serial;
+                let answer = ToPeer::Error {
+                    reply_serial,
+                    error,
+                };
+                self.send(id, answer, actions);
             }
             FromPeer::Return { reply_serial, body } => {
                 self.answered(id, reply_serial, Ok(body), actions);
@@ -222,6 +222,14 @@ impl State {
                 self.proxy_removed(id, &target, &unit, actions);
             }
             FromPeer::Heartbeat | FromPeer::Other => {}
+        }
+    }
+
+    /// A peer that has not registered calls in this dialect, which holds for its connection.
+    fn speak(&self, id: PeerId, dialect: Dialect, actions: &mut Vec<Action>) {
+        let is_registered = self.peers.get(&id).is_some_and(|peer| peer.node.is_some());
+        if dialect != Dialect::Hirte && !is_registered {
+            actions.push(Action::Speak { peer: id, dialect });
         }
     }
 
@@ -330,13 +338,8 @@ impl State {
         );
         actions.push(Action::Admit(id));
         self.announce_node(index, actions);
-        self.send(
-            id,
-            ToPeer::Return {
-                reply_serial: serial,
-            },
-            actions,
-        );
+        let reply_serial = serial;
+        self.send(id, ToPeer::Return { reply_serial }, actions);
         self.watch_node(index, id, actions);
         self.node_back_for_proxies(now, index, actions);
     }

@@ -1,5 +1,6 @@
 //! The rules of the manager, each as one test. A test feeds events and looks at the actions.
 
+mod bluechi;
 mod calls;
 mod clients;
 mod jobs;
@@ -15,7 +16,9 @@ use std::time::Duration;
 
 use super::{
     Settings, State, event,
-    event::{Action, Call, Client, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer},
+    event::{
+        Action, Call, Client, Dialect, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer,
+    },
 };
 use crate::{
     bus::{Body, CallError, JobKind},
@@ -25,7 +28,19 @@ use crate::{
 
 const LAPTOP: PeerId = 1;
 const RPI4: PeerId = 2;
+const LIST_NODES: Method = Method::ListNodes {
+    with_addresses: false,
+};
 const START: u64 = 1_000_000_000;
+
+/// An agent claims this name.
+const fn register(serial: u32, name: String) -> FromPeer {
+    FromPeer::Register {
+        serial,
+        name,
+        dialect: Dialect::Hirte,
+    }
+}
 
 /// A manager of the nodes `laptop` and `rpi4` on the bus, and its clock.
 struct Manager {
@@ -86,7 +101,7 @@ impl Manager {
     fn register(&mut self, peer: PeerId, name: &str) -> Vec<Action> {
         self.connect(peer);
         let name = name.to_owned();
-        self.message(peer, FromPeer::Register { serial: 1, name })
+        self.message(peer, register(1, name))
     }
 
     fn message(&mut self, peer: PeerId, message: FromPeer) -> Vec<Action> {
@@ -113,6 +128,7 @@ impl Manager {
             client: Client::on_bus(":1.5"),
             serial: self.serial,
             expects_reply: true,
+            dialect: Dialect::Hirte,
         }
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Dialect;
+
 /// Number of a private connection, given by the edge and never used again.
 pub type PrivateId = u64;
 
@@ -48,6 +50,8 @@ pub struct Call {
     pub serial: u32,
     /// Whether the caller waits for an answer.
     pub expects_reply: bool,
+    /// What the caller speaks.
+    pub dialect: Dialect,
 }
 
 /// What a client with a private connection may do. On the bus its policy decides.

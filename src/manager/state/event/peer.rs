@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::UnitChange;
+use super::{Dialect, UnitChange};
 use crate::bus::{Body, CallError};
 
 /// A message of an agent.
@@ -14,6 +14,8 @@ pub enum FromPeer {
         serial: u32,
         /// The name that the agent claims.
         name: String,
+        /// What the agent speaks.
+        dialect: Dialect,
     },
     /// `Peer.Ping`
     Ping {

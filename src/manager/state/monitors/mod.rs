@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     State,
-    event::{Action, Call, Client, PeerId, Signal, ToPeer, UnitChange},
+    event::{Action, Call, Client, Dialect, PeerId, Signal, ToPeer, UnitChange},
     log,
     requests::{Purpose, reply, reply_error},
 };
@@ -48,6 +48,8 @@ pub(super) struct Monitors {
 #[derive(Debug)]
 struct Monitor {
     owner: Client,
+    /// What its creator speaks, in which all are told.
+    dialect: Dialect,
     /// Unique names of others who get what the owner gets, by number.
     peers: BTreeMap<u32, String>,
     last_peer: u32,
@@ -153,6 +155,7 @@ impl State {
         let id = self.monitors.next_monitor();
         let monitor = Monitor {
             owner: call.client.clone(),
+            dialect: call.dialect,
             peers: BTreeMap::new(),
             last_peer: 0,
             subscriptions: BTreeMap::new(),
@@ -180,7 +183,11 @@ impl State {
                 reason,
             };
             self.monitors.need_no_longer(&client, actions);
-            actions.push(Action::EmitTo { client, signal });
+            actions.push(Action::EmitTo {
+                client,
+                dialect: monitor.dialect,
+                signal,
+            });
         }
         self.monitors.need_no_longer(&monitor.owner, actions);
         log(actions, Level::Debug, format!("Monitor {id} closed"));
@@ -307,7 +314,12 @@ impl State {
             change,
         } in tells
         {
-            let is_for_all = !matches!(change, UnitChange::Properties { .. });
+            let Some(told) = self.monitors.by_id.get(&monitor) else {
+                continue;
+            };
+            let dialect = told.dialect;
+            let is_for_all =
+                dialect == Dialect::Hirte && !matches!(change, UnitChange::Properties { .. });
             let node = name.clone();
             let signal = Signal::Unit {
                 monitor,
@@ -317,13 +329,14 @@ impl State {
             };
             if is_for_all {
                 actions.push(Action::Emit(signal));
-            } else if let Some(monitor) = self.monitors.by_id.get(&monitor) {
-                let peers = monitor.peers.values().cloned().map(Client::Bus);
-                let clients: BTreeSet<Client> = peers.chain([monitor.owner.clone()]).collect();
-                for client in clients {
-                    let signal = signal.clone();
-                    actions.push(Action::EmitTo { client, signal });
-                }
+            } else {
+                let peers = told.peers.values().cloned().map(Client::Bus);
+                let clients: BTreeSet<Client> = peers.chain([told.owner.clone()]).collect();
+                actions.extend(clients.into_iter().map(|client| Action::EmitTo {
+                    client,
+                    dialect,
+                    signal: signal.clone(),
+                }));
             }
         }
     }

@@ -290,7 +290,11 @@ impl State {
         actions: &mut Vec<Action>,
     ) -> Result<(), CallError> {
         let monitor = self.monitors.by_id.get_mut(&id);
-        let Some(client) = monitor.and_then(|monitor| monitor.peers.remove(&number)) else {
+        let removed = monitor.and_then(|monitor| {
+            let client = monitor.peers.remove(&number)?;
+            Some((client, monitor.dialect))
+        });
+        let Some((client, dialect)) = removed else {
             let text = format!("Peer with ID '{number}' not found");
             return Err(CallError::new(error_name::INVALID_ARGS, text));
         };
@@ -300,7 +304,11 @@ impl State {
             monitor: id,
             reason,
         };
-        actions.push(Action::EmitTo { client, signal });
+        actions.push(Action::EmitTo {
+            client,
+            dialect,
+            signal,
+        });
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ fn ping_is_an_echo() {
 fn nodes_are_listed_in_the_order_of_the_configuration() {
     let mut manager = Manager::empty();
     manager.register(RPI4, "rpi4");
-    let actions = manager.call(Object::Manager, Method::ListNodes);
+    let actions = manager.call(Object::Manager, LIST_NODES);
     let path = |node: &str| ObjectPath(format!("/org/containers/hirte/node/{node}"));
     let nodes = vec![
         ("laptop", path("laptop"), "offline"),
@@ -97,13 +97,10 @@ fn a_method_on_an_object_without_it_is_answered() {
 fn a_congested_bus_refuses_calls_until_it_flows() {
     let mut manager = Manager::with_nodes();
     manager.event(Event::BusCongested(true));
-    let actions = manager.call(Object::Manager, Method::ListNodes);
+    let actions = manager.call(Object::Manager, LIST_NODES);
     assert_eq!(refusal(&actions).unwrap().0, error_name::LIMITS_EXCEEDED);
     manager.event(Event::BusCongested(false));
-    assert_eq!(
-        refusal(&manager.call(Object::Manager, Method::ListNodes)),
-        None
-    );
+    assert_eq!(refusal(&manager.call(Object::Manager, LIST_NODES)), None);
 }
 
 #[test]

@@ -182,9 +182,12 @@ fn a_state_before_the_acceptance_is_seen_as_the_property() {
     let actions = manager.message(RPI4, FromPeer::JobStateChanged { id, state });
     assert!(actions.is_empty());
     manager.answer(&request, Body::default());
-    let property = manager
-        .state
-        .property(&Object::Job(1), "org.containers.hirte.Job", "State");
+    let property = manager.state.property(
+        &Object::Job(1),
+        "org.containers.hirte.Job",
+        "State",
+        Dialect::Hirte,
+    );
     assert_eq!(property, Ok(Value::Str("running".to_owned())));
 }
 
@@ -382,7 +385,10 @@ fn a_transient_unit_is_started_by_a_job_with_its_number_at_the_end() {
 
         let accepted = manager.answer(&request, Body::default());
         assert_eq!(signals(&accepted), [&Signal::JobNew { id: 1 }]);
-        let properties = manager.state.properties(&Object::Job(1), "").unwrap();
+        let properties = manager
+            .state
+            .properties(&Object::Job(1), "", Dialect::Hirte)
+            .unwrap();
         let kind = properties.iter().find(|entry| entry.0 == "JobType");
         assert_eq!(kind.unwrap().1, Value::Str("start".to_owned()));
         assert!(!signals(&manager.done(RPI4, 1, "done")).is_empty());

@@ -271,7 +271,9 @@ fn counters_are_properties_of_the_manager_as_described() {
     use crate::manager::api::interfaces::{COUNTERS, MANAGER};
     let manager = Manager::with_nodes();
     let named = |interface: &str| -> Vec<&str> {
-        let found = manager.state.properties(&Object::Manager, interface);
+        let found = manager
+            .state
+            .properties(&Object::Manager, interface, Dialect::Hirte);
         found.unwrap().into_iter().map(|entry| entry.0).collect()
     };
     let described = |interface: &crate::bus::interface::Interface| -> Vec<&str> {

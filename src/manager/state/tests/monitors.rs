@@ -308,7 +308,11 @@ fn a_monitor_ends_with_its_owner_and_tells_its_peers() {
     let reason = "monitor closed".to_owned();
     let signal = Signal::PeerRemoved { monitor: 1, reason };
     let client = Client::on_bus(":1.9");
-    assert!(left.contains(&Action::EmitTo { client, signal }));
+    assert!(left.contains(&Action::EmitTo {
+        client,
+        dialect: Dialect::Hirte,
+        signal
+    }));
     assert!(left.contains(&Action::UnwatchClient(OWNER.to_owned())));
     assert!(left.contains(&Action::UnwatchClient(":1.9".to_owned())));
     assert_eq!(watched(&left).len(), 1);

@@ -131,7 +131,7 @@ fn a_second_registration_on_one_connection_is_refused_and_changes_nothing() {
     let mut manager = Manager::with_nodes();
     for name in ["rpi4", "laptop", "toaster"] {
         let (serial, name) = (5, name.to_owned());
-        let actions = manager.message(RPI4, FromPeer::Register { serial, name });
+        let actions = manager.message(RPI4, register(serial, name));
         let error = (
             RPI4,
             error_name::ADDRESS_IN_USE.to_owned(),
@@ -309,7 +309,7 @@ fn any_message_updates_when_the_node_was_last_seen() {
         let object = Object::Node("rpi4".to_owned());
         manager
             .state
-            .property(&object, "org.containers.hirte.Node", name)
+            .property(&object, "org.containers.hirte.Node", name, Dialect::Hirte)
     };
     assert_eq!(get("LastSeenTimestamp"), Ok(Value::U64(1_700_000_002)));
     assert_eq!(
@@ -373,7 +373,7 @@ fn a_unix_socket_has_no_address() {
     let (peer, address, fd) = (RPI4, String::new(), 8);
     manager.event(Event::PeerConnected { peer, address, fd });
     let (serial, name) = (1, "rpi4".to_owned());
-    let actions = manager.message(peer, FromPeer::Register { serial, name });
+    let actions = manager.message(peer, register(serial, name));
     let line = "Agent 'rpi4' connected from a Unix socket";
     assert!(logged(&actions).contains(&(Level::Info, line)));
 }
@@ -382,7 +382,7 @@ fn a_unix_socket_has_no_address() {
 fn a_peer_can_not_make_a_long_line_of_the_log() {
     let mut manager = Manager::with_nodes();
     let name = "\n".repeat(limits::MAX_MESSAGE);
-    let actions = manager.message(RPI4, FromPeer::Register { serial: 9, name });
+    let actions = manager.message(RPI4, register(9, name));
     let lines = logged(&actions);
     assert!(lines.iter().any(|(level, _)| *level == Level::Warn));
     for (_, line) in lines {

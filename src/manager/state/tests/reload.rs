@@ -20,7 +20,7 @@ fn fleet_is(status: &str) -> Signal {
 
 impl Manager {
     fn listed_nodes(&mut self) -> Vec<(String, String)> {
-        let actions = self.call(Object::Manager, Method::ListNodes);
+        let actions = self.call(Object::Manager, LIST_NODES);
         let mut reader = answer_of(&actions).reader().array(8).unwrap();
         let mut nodes = Vec::new();
         while !reader.is_at_end() {

@@ -318,6 +318,7 @@ fn a_caller_that_wants_no_reply_gets_none() {
     let mut manager = Manager::with_nodes();
     let call = Call {
         expects_reply: false,
+        dialect: Dialect::Hirte,
         ..manager.next_call()
     };
     let method = Method::QueueJob {
