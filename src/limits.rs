@@ -33,8 +33,8 @@ pub const BUS_LONGEST_RETRY: Duration = Duration::from_secs(2);
 pub const AGENT_RETURN: Duration = Duration::from_secs(10);
 /// How long after its registration an agent stops units that were started for other nodes and that
 /// no manager wants: a manager that restarted hears of the proxies of other nodes when they register,
-/// and three times as long as proxies of lost nodes are kept.
-pub const DEPENDENCY_GRACE: Duration = Duration::from_secs(30);
+/// and twice as long as proxies of lost nodes are kept.
+pub const DEPENDENCY_GRACE: Duration = Duration::from_secs(20);
 /// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
 /// the agent's error, which says what was asked of systemd.
 pub const SYSTEMD_REQUEST: Duration = Duration::from_secs(18);

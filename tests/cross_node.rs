@@ -26,7 +26,8 @@ const QUIET: Duration = Duration::from_millis(700);
 
 /// `[node bar]` may depend on nobody; `away` never has an agent.
 const MANAGER: &str = "[hirte]\nAllowedNodeNames=foo,bar,my_node,away\n\
-    [node foo]\nAllowDependenciesOn=bar,my_node,away\n";
+    [node foo]\nAllowDependenciesOn=bar,my_node,away\n\
+    [node my_node]\nAllowDependenciesOn=bar\n";
 
 /// Units that others depend on.
 const TARGETS: [(&str, &str); 4] = [
@@ -90,7 +91,9 @@ fn fleet(name: &str) -> Option<Fleet> {
         let proxy = format!("hirte-proxy@{target}.service");
         let content =
             format!("[Unit]\n{how}={proxy}\nAfter={proxy}\n[Service]\nExecStart=sleep infinity\n");
-        foo.write(&format!("/etc/systemd/system/{unit}"), content);
+        for node in [&foo, &third] {
+            node.write(&format!("/etc/systemd/system/{unit}"), &content);
+        }
     }
     for node in [&foo, &bar, &third] {
         node.systemctl(&["daemon-reload"]);
@@ -368,7 +371,11 @@ fn dependencies_outlive_every_fault() {
         node.systemctl(&["restart", "dbus.service"]);
         node.wait_journal("hirte-agent.service", "No connection to the bus", SOON);
     };
-    let faults: [(&str, &dyn Fn()); 8] = [
+    let faults: [(&str, &dyn Fn()); 9] = [
+        ("reload of units", &|| {
+            foo.systemctl(&["daemon-reload"]);
+            bar.systemctl(&["daemon-reload"]);
+        }),
         ("manager", &|| kill(foo, "hirte.service")),
         ("agent of the source", &|| kill(foo, "hirte-agent.service")),
         ("agent of the target", &|| kill(bar, "hirte-agent.service")),
@@ -409,4 +416,67 @@ fn dependencies_outlive_every_fault() {
         fleet.expect(fault, &[(bar, "slow.service", "inactive")]);
         fleet.end_app(fault);
     }
+}
+
+/// What changes on one side of a fault reaches the other side after it.
+#[test]
+fn what_ended_during_a_fault_is_caught_up() {
+    let Some(fleet) = fleet("catchup") else {
+        return;
+    };
+    let (foo, bar, third) = (&fleet.foo, &fleet.bar, &fleet.third);
+    for (what, node) in [("source", foo), ("target", bar)] {
+        let what = format!("stop without the agent of the {what}");
+        fleet.start("app.service");
+        fleet.expect_app(&what);
+        node.systemctl(&["stop", "hirte-agent"]);
+        fleet.stop("app.service");
+        fleet.expect(&what, &[(foo, "hirte-proxy@bar_db.service", "inactive")]);
+        node.systemctl(&["start", "hirte-agent"]);
+        fleet.expect_nothing(&what);
+    }
+
+    let what = "a target that boots again";
+    fleet.start("app.service");
+    fleet.expect_app(what);
+    bar.reboot();
+    assert_eq!(state(bar, "db.service"), "inactive", "{what}");
+    bar.systemctl(&["start", "hirte-agent"]);
+    fleet.expect_app(what);
+
+    let what = "a source that does not come back";
+    third.systemctl(&["start", "more.service"]);
+    fleet.expect(what, &[(third, "more.service", "active")]);
+    fleet.stop("app.service");
+    thread::sleep(QUIET);
+    assert_eq!(state(bar, "db.service"), "active", "{what}");
+    third.crash();
+    fleet.expect(
+        what,
+        &[
+            (bar, "hirte-dep@db.service", "inactive"),
+            (bar, "db.service", "inactive"),
+        ],
+    );
+    third.boot();
+    third.systemctl(&["start", "hirte-agent"]);
+}
+
+#[test]
+fn what_ended_without_a_manager_is_not_kept() {
+    let Some(fleet) = fleet("unmanaged") else {
+        return;
+    };
+    let (foo, bar) = (&fleet.foo, &fleet.bar);
+    let what = "stop without a manager";
+    fleet.start("app.service");
+    fleet.expect_app(what);
+    foo.systemctl(&["stop", "hirte"]);
+    fleet.stop("app.service");
+    assert_eq!(state(bar, "db.service"), "active", "{what}");
+    foo.systemctl(&["start", "hirte"]);
+    fleet.wait_nodes(3);
+    let longest = hirte::limits::DEPENDENCY_GRACE + SOON;
+    eventually(longest, what, || state(bar, "db.service") == "inactive");
+    fleet.expect_nothing(what);
 }
