@@ -220,6 +220,9 @@ pub const MAX_WATCHED_UNITS_PER_NODE: usize = 16_384;
 /// Proxies of one node: more than a large system has services. Each makes a unit of another node
 /// run.
 pub const MAX_PROXIES_PER_NODE: usize = 1024;
+/// Units of one node of which it is not known whether its agent has heard to let go of them: as
+/// many as one source can have let go at once.
+pub const MAX_UNHEARD_STOPS: usize = MAX_PROXIES_PER_NODE;
 /// Calls of one agent's proxies whose failure is still logged when it comes.
 pub const MAX_PROXY_CALLS: usize = 64;
 /// Longest object path of a proxy: those of agents have about 50 bytes.

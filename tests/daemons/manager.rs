@@ -40,6 +40,18 @@ impl Default for Settings<'_> {
     }
 }
 
+impl Settings<'_> {
+    /// The configuration file.
+    fn text(&self, port: u16) -> String {
+        let nodes = self.nodes.join(",");
+        format!(
+            "[hirte]\nManagerPort={port}\nAllowedNodeNames={nodes}\nLogTarget=stderr\n\
+             LogLevel=DEBUG\n{}",
+            self.config
+        )
+    }
+}
+
 /// A running manager. Dropping it ends it, and prints its log if the test fails.
 pub struct Manager {
     process: Child,
@@ -64,12 +76,7 @@ impl Manager {
         let folder = Folder::new();
         let bus = Bus::start();
         let (port_holder, port) = hold_port();
-        let config = format!(
-            "[hirte]\nManagerPort={port}\nAllowedNodeNames={}\nLogTarget=stderr\nLogLevel=DEBUG\n{}",
-            settings.nodes.join(","),
-            settings.config
-        );
-        let config = folder.write("hirte.conf", config);
+        let config = folder.write("hirte.conf", settings.text(port));
         let mut command = match settings.descriptors {
             Some(most) => {
                 let mut prlimit = Command::new("prlimit");
@@ -236,10 +243,24 @@ impl Manager {
         (output.status, log)
     }
 
+    /// Has it read another configuration, and waits until it logs `outcome` once more.
+    pub fn reload(&self, settings: &Settings<'_>, outcome: &str) {
+        let before = self.log().matches(outcome).count();
+        self.folder.write("hirte.conf", settings.text(self.port));
+        self.kill(rustix::process::Signal::HUP);
+        within(SOON, outcome, || {
+            self.log().matches(outcome).count() > before
+        });
+    }
+
+    fn kill(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// Tells it to end and waits for that.
     pub fn end(&mut self) -> std::process::ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.kill(rustix::process::Signal::TERM);
         let mut status = None;
         within(SOON, "hirte ends", || {
             status = self.process.try_wait().unwrap();

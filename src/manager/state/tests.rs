@@ -7,6 +7,7 @@ mod metrics;
 mod monitors;
 mod nodes;
 mod proxies;
+mod proxies_over_faults;
 mod reload;
 mod requests;
 
