@@ -348,6 +348,14 @@ fn what_can_not_be_started_is_said() {
     foo.wait_journal("hirte-agent.service", "db.service of node away", SOON);
     fleet.stop("hirte-proxy@away_db.service");
     fleet.expect_nothing("a node that never came");
+
+    // An agent that restarts is waited for, one that stays away is not.
+    bar.systemctl(&["stop", "hirte-agent"]);
+    fleet.refused(
+        bar,
+        "hirte-proxy@foo_web.service",
+        "hirte-agent is not on the bus",
+    );
 }
 
 #[test]
