@@ -33,8 +33,8 @@ pub const BUS_LONGEST_RETRY: Duration = Duration::from_secs(2);
 pub const AGENT_RETURN: Duration = Duration::from_secs(10);
 /// How long after its registration an agent stops units that were started for other nodes and that
 /// no manager wants: a manager that restarted hears of the proxies of other nodes when they register,
-/// and three times as long as proxies of lost nodes are kept.
-pub const DEPENDENCY_GRACE: Duration = Duration::from_secs(30);
+/// and twice as long as proxies of lost nodes are kept.
+pub const DEPENDENCY_GRACE: Duration = Duration::from_secs(20);
 /// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
 /// the agent's error, which says what was asked of systemd.
 pub const SYSTEMD_REQUEST: Duration = Duration::from_secs(18);
@@ -231,6 +231,9 @@ pub const MAX_WATCHED_UNITS_PER_NODE: usize = 16_384;
 /// Proxies of one node: more than a large system has services. Each makes a unit of another node
 /// run.
 pub const MAX_PROXIES_PER_NODE: usize = 1024;
+/// Units of one node of which it is not known whether its agent has heard to let go of them: as
+/// many as one source can have let go at once.
+pub const MAX_UNHEARD_STOPS: usize = MAX_PROXIES_PER_NODE;
 /// Calls of one agent's proxies whose failure is still logged when it comes.
 pub const MAX_PROXY_CALLS: usize = 64;
 /// Longest object path of a proxy: those of agents have about 50 bytes.

@@ -136,9 +136,9 @@ impl Agent {
                 Outcome::Absent(reason) => reason,
             };
             is_repeated = true;
-            // The time counts from the latest sign of life: a call may have waited for days.
+            // A call that waited had an agent: the time counts from its end.
             let now = clock::monotonic();
-            if now.since(asked_at) >= limits::BUS_FIRST_RETRY {
+            if now.since(asked_at) >= limits::TICK {
                 missed_at = None;
             }
             let missed_at = *missed_at.get_or_insert(now);

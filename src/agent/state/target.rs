@@ -71,7 +71,7 @@ impl Target {
             return None;
         }
         let (more, unit) = self.unit.split_once('_')?;
-        // An underscore in front of the other part's end leaves nothing for the unit.
+        // Behind the last underscore of `my_node_.service` there is no name.
         (unit != SERVICE).then(|| Self {
             service: self.service.clone(),
             node: unescape(&format!("{node}_{more}")),

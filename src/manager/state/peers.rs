@@ -437,7 +437,12 @@ impl State {
                 }
             } else if self.is_lost(now, peer) {
                 silent.push((id, silence));
-            } else if silence >= limits::PING_AFTER || self.soon_lost(silence) {
+            } else if silence >= limits::PING_AFTER
+                || self.soon_lost(silence)
+                || peer
+                    .node
+                    .is_some_and(|node| self.proxies.waits_for_target(node))
+            {
                 quiet.push(id);
             }
         }

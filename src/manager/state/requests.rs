@@ -124,6 +124,9 @@ impl State {
         answer: Result<Body, CallError>,
         actions: &mut Vec<Action>,
     ) {
+        if let Some(node) = self.peers.get(&id).and_then(|peer| peer.node) {
+            self.proxies.target_answered(node, serial);
+        }
         if self.is_pong(id, serial) {
             return;
         }

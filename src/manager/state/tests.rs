@@ -9,6 +9,7 @@ mod monitors;
 mod nodes;
 mod private;
 mod proxies;
+mod proxies_over_faults;
 mod reload;
 mod requests;
 

@@ -261,20 +261,18 @@ impl State {
         self.monitors.to_list.insert(node);
     }
 
+    /// Calls a method of an agent for a unit, which asks for no answer. Returns our number of it.
     pub(super) fn tell_agent(
         &mut self,
         peer: PeerId,
         method: &str,
         unit: &str,
         actions: &mut Vec<Action>,
-    ) {
+    ) -> u32 {
         let method = method.to_owned();
         let arguments = Body::of(&(unit,));
-        self.send(
-            peer,
-            ToPeer::CallWithoutReply { method, arguments },
-            actions,
-        );
+        let message = ToPeer::CallWithoutReply { method, arguments };
+        self.send(peer, message, actions)
     }
 
     /// A node is lost.

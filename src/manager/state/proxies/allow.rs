@@ -78,13 +78,13 @@ impl State {
         node: usize,
         actions: &mut Vec<Action>,
     ) {
-        let needed = self.proxies.needed.range((node, String::new())..);
-        let of_node = needed.take_while(|((target, _), _)| *target == node);
-        let places: Vec<_> = of_node.map(|(place, _)| place.clone()).collect();
+        let needed = self.proxies.needed_of(node);
+        let places: Vec<_> = needed.map(|(place, _)| place.clone()).collect();
         for place in places {
             let dependency = self.proxies.needed.remove(&place);
-            let is_started = dependency.is_some_and(|dependency| dependency.is_started);
-            if let Some(peer) = self.nodes[node].peer.filter(|_| is_started) {
+            let is_to_stop = dependency
+                .is_some_and(|dependency| dependency.is_started && dependency.stop.is_none());
+            if let Some(peer) = self.nodes[node].peer.filter(|_| is_to_stop) {
                 self.tell_agent(peer, "StopDep", &place.1, actions);
             }
             self.unwatch_for_proxies(node, &place.1, actions);

@@ -6,6 +6,8 @@
 //!
 //! - The target's agent is asked again whenever a proxy is announced and whenever the target
 //!   returns. With the last proxy it is asked to let go (`StopDep`), later if the target is away.
+//!   None of this is answered, so a `StopDep` is sent again after a loss of the target unless its
+//!   agent has answered something later.
 //! - Proxies of a source that is lost are held for [`limits::PROXY_HOLD`], because a short loss is
 //!   no reason to stop units of other nodes. Agents announce their proxies again when they are
 //!   back. If the unit has ended meanwhile its proxy is told then, as it would have been.
@@ -69,10 +71,12 @@ struct Proxy {
 /// A unit that runs because proxies need it.
 #[derive(Debug, Default)]
 struct Dependency {
-    /// The sources; none if the target still has to be asked to let go.
+    /// The sources; none if the target's agent may not have heard yet to let go.
     sources: BTreeSet<usize>,
     /// The target's agent was asked to have it run.
     is_started: bool,
+    /// Our number of the `StopDep` on the connection that the target has.
+    stop: Option<u32>,
 }
 
 impl Proxies {
@@ -95,9 +99,7 @@ impl Proxies {
 
     /// Proxies for units of a target, in the order of units and sources.
     fn of_target(&self, target: usize) -> impl Iterator<Item = (&Key, &Proxy)> {
-        let needed = self.needed.range((target, String::new())..);
-        let of_target = needed.take_while(move |(place, _)| place.0 == target);
-        let keys = of_target.flat_map(|(place, dependency)| {
+        let keys = self.needed_of(target).flat_map(|(place, dependency)| {
             let sources = dependency.sources.iter();
             sources.map(|source| (*source, place.0, place.1.clone()))
         });
@@ -113,9 +115,54 @@ impl Proxies {
             .collect()
     }
 
+    /// What is needed of a target, and what it has to let go.
+    fn needed_of(&self, target: usize) -> impl Iterator<Item = (&(usize, String), &Dependency)> {
+        let needed = self.needed.range((target, String::new())..);
+        needed.take_while(move |(place, _)| place.0 == target)
+    }
+
+    /// Whether it is not known that the agent of a target has heard what to let go. It is asked
+    /// whether it lives then, because it answers in the order in which it hears.
+    pub(super) fn waits_for_target(&self, target: usize) -> bool {
+        let mut needed = self.needed_of(target);
+        needed.any(|(_, dependency)| dependency.sources.is_empty())
+    }
+
+    /// The agent of a target has answered our message number `serial`.
+    pub(super) fn target_answered(&mut self, target: usize, serial: u32) {
+        let has_heard = |dependency: &Dependency| {
+            let is_before = dependency.stop.is_some_and(|stop| stop < serial);
+            dependency.sources.is_empty() && is_before
+        };
+        let needed = self.needed_of(target);
+        let heard = needed.filter(|(_, dependency)| has_heard(dependency));
+        for place in heard.map(|(place, _)| place.clone()).collect::<Vec<_>>() {
+            self.needed.remove(&place);
+        }
+    }
+
+    /// An agent that never answers must not have us remember all that it did not hear.
+    fn forget_too_many(&mut self, target: usize) {
+        let needed = self.needed_of(target);
+        let unheard = needed.filter(|(_, dependency)| dependency.sources.is_empty());
+        let unheard: Vec<_> = unheard.map(|(place, _)| place.clone()).collect();
+        if unheard.len() > limits::MAX_UNHEARD_STOPS {
+            self.needed.remove(&unheard[0]);
+        }
+    }
+
+    /// Proxies, units that they need, sources that are held.
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        (self.by_key.len(), self.needed.len(), self.held.len())
+        let needed = self.needed.values();
+        let needed = needed.filter(|dependency| !dependency.sources.is_empty());
+        (self.by_key.len(), needed.count(), self.held.len())
+    }
+
+    /// Units that targets may not have heard to let go.
+    #[cfg(test)]
+    pub(super) fn unheard(&self) -> usize {
+        self.needed.len() - self.counts().1
     }
 }
 
@@ -261,6 +308,7 @@ impl State {
         let needed = &mut self.proxies.needed;
         let dependency = needed.entry((target, unit.to_owned())).or_default();
         dependency.sources.insert(source);
+        dependency.stop = None;
         if let Some(peer) = self.nodes[target].peer {
             dependency.is_started = true;
             self.tell_agent(peer, "StartDep", unit, actions);
@@ -276,15 +324,24 @@ impl State {
         if !dependency.sources.remove(source) || !dependency.sources.is_empty() {
             return;
         }
-        let is_started = dependency.is_started;
-        let peer = self.nodes[*target].peer;
-        if peer.is_some() || !is_started {
+        if dependency.is_started {
+            self.stop_dependency(*target, unit, actions);
+            self.proxies.forget_too_many(*target);
+        } else {
             self.proxies.needed.remove(&place);
         }
-        if let Some(peer) = peer.filter(|_| is_started) {
-            self.tell_agent(peer, "StopDep", unit, actions);
-        }
         self.unwatch_for_proxies(*target, unit, actions);
+    }
+
+    /// Asks a target that is online to let go of a unit that nobody needs.
+    fn stop_dependency(&mut self, target: usize, unit: &str, actions: &mut Vec<Action>) {
+        if let Some(peer) = self.nodes[target].peer {
+            let serial = self.tell_agent(peer, "StopDep", unit, actions);
+            let place = (target, unit.to_owned());
+            if let Some(dependency) = self.proxies.needed.get_mut(&place) {
+                dependency.stop = Some(serial);
+            }
+        }
     }
 
     // Nodes
@@ -326,21 +383,20 @@ impl State {
         if let Some(until) = self.proxies.held.get_mut(&node) {
             *until = now.monotonic + limits::PROXY_ANNOUNCE;
         }
-        let Some(peer) = self.nodes[node].peer else {
-            return;
-        };
-        let needed = self.proxies.needed.range_mut((node, String::new())..);
-        let of_node = needed.take_while(|((target, _), _)| *target == node);
-        let mut asked = Vec::new();
-        for ((_, unit), dependency) in of_node {
-            dependency.is_started = true;
-            asked.push((unit.clone(), dependency.sources.is_empty()));
-        }
-        for (unit, is_over) in asked {
-            let method = if is_over { "StopDep" } else { "StartDep" };
-            self.tell_agent(peer, method, &unit, actions);
+        let needed = self.proxies.needed_of(node).map(|((_, unit), dependency)| {
+            let is_over = dependency.sources.is_empty();
+            (unit.clone(), is_over)
+        });
+        for (unit, is_over) in needed.collect::<Vec<_>>() {
             if is_over {
-                self.proxies.needed.remove(&(node, unit));
+                self.stop_dependency(node, &unit, actions);
+                continue;
+            }
+            if let Some(dependency) = self.proxies.needed.get_mut(&(node, unit.clone())) {
+                dependency.is_started = true;
+            }
+            if let Some(peer) = self.nodes[node].peer {
+                self.tell_agent(peer, "StartDep", &unit, actions);
             }
         }
     }

@@ -98,6 +98,16 @@ impl Manager {
         words(&self.answer(request, list_of_units(units)))
     }
 
+    /// The agent `peer` answers the Ping of the next tick.
+    fn answer_pings(&mut self, peer: PeerId) {
+        let actions = self.wait(SECOND);
+        let sent = sent(&actions);
+        let ping = sent
+            .iter()
+            .find(|sent| sent.peer == peer && sent.message == ToPeer::Ping);
+        self.answer(ping.unwrap(), Body::default());
+    }
+
     fn counts(&self) -> (usize, usize, usize) {
         self.state.proxies.counts()
     }
@@ -312,11 +322,15 @@ fn a_target_that_was_away_lets_go_when_it_is_back() {
     manager.depend();
     manager.lose(TARGET);
     assert!(words(&manager.withdraw(SOURCE)).is_empty());
-    assert_eq!(
-        words(&manager.register(3, "rpi4")),
-        ["3 StopDep db.service"]
-    );
-    assert_eq!(manager.counts(), (0, 0, 0));
+    // As long as it may not have heard it is asked again; it has when it answers what came later.
+    for peer in [3, 4] {
+        let back = manager.register(peer, "rpi4");
+        assert_eq!(words(&back), [format!("{peer} StopDep db.service")]);
+        manager.lose(peer);
+    }
+    manager.register(3, "rpi4");
+    manager.answer_pings(3);
+    assert_eq!(manager.state.proxies.unheard(), 0);
     // What it was never asked to run it need not let go.
     manager.lose(3);
     manager.depend();
@@ -523,5 +537,18 @@ fn dependencies_end_with_the_node_that_is_removed() {
     manager.lose(TARGET);
     manager.withdraw(SOURCE);
     manager.reload(vec![node("laptop", &[])]);
-    assert_eq!(manager.counts(), (0, 0, 0));
+    assert_eq!(manager.state.proxies.unheard(), 0);
+}
+
+#[test]
+fn what_an_agent_may_not_have_heard_is_bounded() {
+    let mut manager = Manager::with_dependencies();
+    for number in 0..limits::MAX_UNHEARD_STOPS + 10 {
+        let (target, unit) = ("rpi4".to_owned(), format!("{number}.service"));
+        manager.announce(SOURCE, &target, &unit, PATH);
+        manager.message(SOURCE, FromPeer::ProxyRemoved { target, unit });
+    }
+    assert_eq!(manager.state.proxies.unheard(), limits::MAX_UNHEARD_STOPS);
+    manager.answer_pings(TARGET);
+    assert_eq!(manager.state.proxies.unheard(), 0);
 }
