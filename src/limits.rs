@@ -225,6 +225,17 @@ pub const TCP_KEEPALIVE_SECONDS: u64 = 32767;
 /// Probes of `TCP_KEEPCNT` that Linux accepts (tcp(7), `MAX_TCP_KEEPCNT`).
 pub const TCP_KEEPALIVE_COUNT: u32 = 127;
 
+// State files
+
+/// Bytes of one state file: ten thousand units, above what a fleet is made of by hand; a bigger file
+/// is a wrong path.
+pub const STATE_FILE_BYTES: usize = 1 << 20;
+/// Mistakes of a state file that are told at once: more are mostly the same one repeated.
+pub const STATE_FILE_MISTAKES: usize = 20;
+/// How long a step that ran out of time is waited for once its job was cancelled: systemd cancels at
+/// once, so this is for the way to the node and back.
+pub const CANCELLED_JOB: Duration = REQUEST;
+
 // Log
 
 /// Bytes of one message in the log; the rest is cut. Our longest messages have a few hundred, and

@@ -9,13 +9,13 @@ mod client;
 mod daemon_reload;
 mod error;
 mod exit_status;
-mod glob;
 mod job;
 mod list_nodes;
 mod list_units;
 mod nodes;
 mod output;
 pub mod runtime;
+mod state;
 mod status;
 mod unit_files;
 
@@ -29,7 +29,7 @@ use self::{
     client::Client,
     output::Output,
 };
-use crate::{bus::JobKind, cmdline::Stop};
+use crate::{bus::JobKind, cmdline::Stop, glob};
 
 /// Runs hirtectl with these arguments (without the program's own name) to its end.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -39,6 +39,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             output.line(env!("CARGO_PKG_VERSION"));
             ExitStatus::Done
         }
+        Ok(Command::State(command)) => state::run(&command, &mut output),
         Ok(command) => run(&command, &mut output),
         Err(Stop::Help(text)) => {
             output.text(&text);
@@ -92,7 +93,8 @@ async fn carry_out(
         Command::Stop(of) => (JobKind::Stop, &of.node, &of.unit),
         Command::Restart(of) => (JobKind::Restart, &of.node, &of.unit),
         Command::Reload(of) => (JobKind::Reload, &of.node, &of.unit),
-        Command::Version(_) => return Ok(ExitStatus::Done),
+        // These do without the manager, or not always need it.
+        Command::State(_) | Command::Version(_) => return Ok(ExitStatus::Done),
     };
     job::run(client, output, kind, node, unit).await
 }

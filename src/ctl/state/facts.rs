@@ -1,0 +1,348 @@
+//! Asks nodes for what state files speak of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zbus::{ObjectPath, OwnedObjectPath, Variant};
+
+use crate::{
+    bus::names::SYSTEMD_UNIT_INTERFACE,
+    ctl::{
+        client::{Answer, Call, Client, decode},
+        error::{Error, Subject},
+        exit_status::ExitStatus,
+        nodes::{properties, property},
+        output::Output,
+    },
+    state_file::{Fleet, Node, NodeEntry, StateFile, Unit},
+};
+
+/// A unit as systemd lists it (`ListUnits` in org.freedesktop.systemd1(5)).
+type ListedUnit<'b> = (
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    &'b str,
+    ObjectPath<'b>,
+    u32,
+    &'b str,
+    ObjectPath<'b>,
+);
+
+/// A node of the manager's configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub name: String,
+    pub path: OwnedObjectPath,
+    pub is_online: bool,
+}
+
+/// All nodes, in the order of the configuration.
+pub(super) async fn nodes(client: &mut Client) -> Result<Vec<Known>, Error> {
+    let call = Call::manager("ListNodes", &());
+    let body = client.call(call, Subject::Fleet).await?;
+    let nodes: Vec<(String, OwnedObjectPath, &str)> = decode("ListNodes", &body)?;
+    let known = nodes.into_iter().map(|(name, path, status)| Known {
+        name,
+        path,
+        is_online: status == "online",
+    });
+    Ok(known.collect())
+}
+
+/// Whether the manager knows all nodes of the file called `name`; complains of those that it does
+/// not.
+pub(super) fn knows_nodes(
+    name: &str,
+    file: &StateFile,
+    known: &[Known],
+    output: &mut Output,
+) -> bool {
+    let names: Vec<&str> = known.iter().map(|node| node.name.as_str()).collect();
+    let is_unknown = |entry: &&NodeEntry| !names.contains(&entry.name.as_str());
+    for entry in file.nodes.iter().filter(is_unknown) {
+        output.complain(&format_args!(
+            "{name}:{}: node '{}' is not known to the manager; its nodes are: {}",
+            entry.place,
+            entry.name,
+            names.join(", ")
+        ));
+    }
+    !file.nodes.iter().any(|entry| is_unknown(&entry))
+}
+
+/// What is asked of a node besides its loaded units.
+#[derive(Debug, Default)]
+pub(super) struct Question<'q> {
+    /// Units that are asked for by name, loaded or not.
+    pub named: Vec<&'q str>,
+    /// Whether the states of unit files matter.
+    pub with_files: bool,
+    /// Whether it matters when units became active.
+    pub with_times: bool,
+}
+
+/// What `file` speaks of, on each of its nodes that answers, and the errors of the others.
+pub(super) async fn of_file(
+    client: &mut Client,
+    file: &StateFile,
+    known: &[Known],
+) -> Result<(Fleet, Vec<Error>), Error> {
+    let (mut fleet, mut failures) = (Fleet::default(), Vec::new());
+    for entry in &file.nodes {
+        let Some(node) = known.iter().find(|node| node.name == entry.name) else {
+            continue;
+        };
+        let question = Question {
+            named: file
+                .entries_of(&entry.name)
+                .map(|e| e.unit.as_str())
+                .collect(),
+            with_files: file.judges_unit_files(),
+            with_times: false,
+        };
+        match of_node(client, node, &question).await {
+            Ok(units) => {
+                fleet.nodes.insert(node.name.clone(), units);
+            }
+            Err(error) if is_of_the_bus(&error) => return Err(error),
+            Err(error) => failures.push(error),
+        }
+    }
+    Ok((fleet, failures))
+}
+
+/// Whether there is nobody left to ask about other nodes.
+fn is_of_the_bus(error: &Error) -> bool {
+    error.status() == ExitStatus::NoManager
+}
+
+/// What there is to know of one node.
+pub(super) async fn of_node(
+    client: &mut Client,
+    known: &Known,
+    question: &Question<'_>,
+) -> Result<Node, Error> {
+    if !known.is_online {
+        return Err(Error::Offline {
+            node: known.name.clone(),
+        });
+    }
+    let mut node = loaded(client, known).await?;
+    let files = if question.with_files {
+        files(client, known).await?
+    } else {
+        BTreeMap::new()
+    };
+    for (name, state) in &files {
+        node.units
+            .entry(name.clone())
+            .and_modify(|unit| unit.file.clone_from(state))
+            .or_insert_with(|| Unit::not_loaded(state));
+    }
+    ask_named(client, known, question, &mut node).await?;
+    if question.with_files {
+        ask_files(client, known, question, &files, &mut node).await?;
+    }
+    if question.with_times {
+        ask_times(client, known, &mut node).await?;
+    }
+    Ok(node)
+}
+
+async fn loaded(client: &mut Client, known: &Known) -> Result<Node, Error> {
+    let call = Call::node(&known.path, "ListUnits", &());
+    let body = client.call(call, Subject::Node(&known.name)).await?;
+    let units: Vec<ListedUnit<'_>> = decode("ListUnits", &body)?;
+    let units = units.into_iter().map(|(name, _, load, active, sub, ..)| {
+        let unit = Unit {
+            load: load.to_owned(),
+            active: active.to_owned(),
+            sub: sub.to_owned(),
+            active_since_us: 0,
+            file: String::new(),
+        };
+        (name.to_owned(), unit)
+    });
+    Ok(Node {
+        units: units.collect(),
+        aliases: BTreeMap::new(),
+    })
+}
+
+/// The unit files of a node by their names, each with its state.
+async fn files(client: &mut Client, known: &Known) -> Result<BTreeMap<String, String>, Error> {
+    let call = Call::node(&known.path, "ListUnitFiles", &());
+    let body = client.call(call, Subject::Node(&known.name)).await?;
+    let files: Vec<(&str, &str)> = decode("ListUnitFiles", &body)?;
+    let named = files.into_iter().filter_map(|(path, state)| {
+        let (_, name) = path.rsplit_once('/')?;
+        Some((name.to_owned(), state.to_owned()))
+    });
+    Ok(named.collect())
+}
+
+/// Whether a unit is loaded under this very name.
+fn is_loaded(node: &Node, name: &str) -> bool {
+    node.units
+        .get(name)
+        .is_some_and(|unit| !unit.load.is_empty())
+}
+
+/// Whether this is a template, for which systemd has no unit.
+fn is_template(name: &str) -> bool {
+    name.contains("@.")
+}
+
+/// Asks for the named units that are not loaded, or under another name.
+async fn ask_named(
+    client: &mut Client,
+    known: &Known,
+    question: &Question<'_>,
+    node: &mut Node,
+) -> Result<(), Error> {
+    let names: Vec<&str> = question
+        .named
+        .iter()
+        .copied()
+        .filter(|name| !is_loaded(node, name) && !is_template(name))
+        .collect();
+    let calls = names.iter().map(|name| {
+        let arguments = (*name, SYSTEMD_UNIT_INTERFACE);
+        Call::node(&known.path, "GetUnitProperties", &arguments)
+    });
+    let mut answers = Vec::new();
+    client
+        .ask_each(calls, |index, answer| answers.push((index, answer)))
+        .await?;
+    for (index, answer) in answers {
+        let name = names[index];
+        let (id, found) = unit_of(&known.name, name, answer)?;
+        if id != name {
+            node.aliases.insert(name.to_owned(), id.clone());
+        }
+        let unit = node.units.entry(id).or_insert_with(Unit::absent);
+        *unit = Unit {
+            file: std::mem::take(&mut unit.file),
+            ..found
+        };
+    }
+    Ok(())
+}
+
+/// A unit from the answer of `GetUnitProperties` for `name`, behind the name that systemd has for it.
+fn unit_of(node: &str, name: &str, answer: Answer) -> Result<(String, Unit), Error> {
+    let answer = answer.map_err(|refusal| Error::from_refusal(refusal, Subject::Units(node)));
+    let body = match answer {
+        Err(Error::UnknownUnit { .. }) => return Ok((name.to_owned(), Unit::absent())),
+        answer => answer?,
+    };
+    let properties = properties("GetUnitProperties", &body)?;
+    let text = |name| property::<&str>(&properties, name).map(str::to_owned);
+    let unit = Unit {
+        load: text("LoadState")?,
+        active: text("ActiveState")?,
+        sub: text("SubState")?,
+        active_since_us: 0,
+        file: String::new(),
+    };
+    Ok((text("Id")?, unit))
+}
+
+/// One unit as it is at this moment.
+pub(super) async fn unit(
+    client: &mut Client,
+    node: &str,
+    path: &ObjectPath<'_>,
+    unit: &str,
+) -> Result<Unit, Error> {
+    let call = Call::node(path, "GetUnitProperties", &(unit, SYSTEMD_UNIT_INTERFACE));
+    let answer = client.ask(call).await?;
+    unit_of(node, unit, answer).map(|(_, unit)| unit)
+}
+
+/// Asks for the unit files that systemd does not list: those of instances.
+async fn ask_files(
+    client: &mut Client,
+    known: &Known,
+    question: &Question<'_>,
+    files: &BTreeMap<String, String>,
+    node: &mut Node,
+) -> Result<(), Error> {
+    let asked_for = question.named.iter().map(|name| node.id(name).to_owned());
+    let running = node.units.iter().filter(|(_, unit)| !unit.is_inactive());
+    let instances: BTreeSet<String> = asked_for
+        .chain(running.map(|(name, _)| name.clone()))
+        .filter(|name| name.contains('@') && !files.contains_key(name))
+        .collect();
+    let instances: Vec<String> = instances.into_iter().collect();
+    let calls = instances
+        .iter()
+        .map(|name| Call::node(&known.path, "GetUnitFileState", name));
+    let mut answers = Vec::new();
+    client
+        .ask_each(calls, |index, answer| answers.push((index, answer)))
+        .await?;
+    for (index, answer) in answers {
+        if let Some(unit) = node.units.get_mut(&instances[index]) {
+            unit.file = file_state_of(&known.name, answer)?;
+        }
+    }
+    Ok(())
+}
+
+/// The state of a unit file from the answer of `GetUnitFileState`; empty where there is no file.
+fn file_state_of(node: &str, answer: Answer) -> Result<String, Error> {
+    let answer = answer.map_err(|refusal| Error::from_refusal(refusal, Subject::Units(node)));
+    match answer {
+        Ok(body) => decode("GetUnitFileState", &body),
+        Err(Error::UnknownUnit { .. }) => Ok(String::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The state of one unit file at this moment.
+pub(super) async fn file_state(
+    client: &mut Client,
+    node: &str,
+    path: &ObjectPath<'_>,
+    unit: &str,
+) -> Result<String, Error> {
+    let answer = client
+        .ask(Call::node(path, "GetUnitFileState", &unit))
+        .await?;
+    file_state_of(node, answer)
+}
+
+/// Asks when the units that run became active.
+async fn ask_times(client: &mut Client, known: &Known, node: &mut Node) -> Result<(), Error> {
+    const PROPERTY: &str = "ActiveEnterTimestampMonotonic";
+    let names: Vec<String> = node
+        .units
+        .iter()
+        .filter(|(_, unit)| !unit.is_inactive())
+        .map(|(name, _)| name.clone())
+        .collect();
+    let calls = names.iter().map(|name| {
+        let arguments = (name.as_str(), SYSTEMD_UNIT_INTERFACE, PROPERTY);
+        Call::node(&known.path, "GetUnitProperty", &arguments)
+    });
+    let mut answers = Vec::new();
+    client
+        .ask_each(calls, |index, answer| answers.push((index, answer)))
+        .await?;
+    for (index, answer) in answers {
+        let subject = Subject::Units(&known.name);
+        let body = answer.map_err(|refusal| Error::from_refusal(refusal, subject))?;
+        let value: Variant<'_> = decode("GetUnitProperty", &body)?;
+        let time = u64::try_from(&value).map_err(|_| Error::Malformed {
+            member: PROPERTY,
+            reason: "the property has another type".to_owned(),
+        })?;
+        if let Some(unit) = node.units.get_mut(&names[index]) {
+            unit.active_since_us = time;
+        }
+    }
+    Ok(())
+}
