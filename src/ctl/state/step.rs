@@ -85,7 +85,7 @@ impl Failure {
                 }
                 Self::NoEffect { found } => write!(
                     f,
-                    "Node '{node}': {unit} is {found} after the step to {action} it was done"
+                    "Node '{node}': {unit} is {found} after it was told to {action}"
                 ),
             }
         })

@@ -1,6 +1,8 @@
 //! Random files on random fleets: the steps reach what the file says, from wherever they were
 //! interrupted, and back.
 
+use std::fmt::Write;
+
 use super::*;
 
 const CASES: u64 = 500;
@@ -46,9 +48,9 @@ fn random_file(random: &mut Prng) -> String {
     for stage in 0..=random.below(3) {
         for node in &NODES[random.below(3)..] {
             if with_stages {
-                text.push_str(&format!("[stage.s{stage}.{node}]\n"));
+                let _ = writeln!(text, "[stage.s{stage}.{node}]");
             } else if stage == 0 {
-                text.push_str(&format!("[node.{node}]\n"));
+                let _ = writeln!(text, "[node.{node}]");
             } else {
                 continue;
             }
@@ -64,7 +66,7 @@ fn random_file(random: &mut Prng) -> String {
                         "{ state = \"inactive\", enabled = true }",
                         "{ state = \"active\", enabled = false }",
                     ]);
-                    text.push_str(&format!("\"{unit}\" = {wanted}\n"));
+                    let _ = writeln!(text, "\"{unit}\" = {wanted}");
                 }
             }
         }
