@@ -232,9 +232,9 @@ pub const TCP_KEEPALIVE_COUNT: u32 = 127;
 pub const STATE_FILE_BYTES: usize = 1 << 20;
 /// Mistakes of a state file that are told at once: more are mostly the same one repeated.
 pub const STATE_FILE_MISTAKES: usize = 20;
-/// How long a step that ran out of time is waited for once its job was cancelled: systemd cancels at
-/// once, so this is for the way to the node and back.
-pub const CANCELLED_JOB: Duration = REQUEST;
+/// How long the end of a step that ran out of time is waited for after it was taken back: most
+/// services stop at once, and what is still stopping then is told.
+pub const STEP_TAKEN_BACK: Duration = REQUEST;
 
 // Log
 

@@ -26,12 +26,12 @@ const MODE: &str = "replace";
 pub(super) enum Failure {
     /// It was refused, its job failed, or its node was lost.
     Error(Error),
-    /// Its job had not ended in time.
+    /// Its job had not ended in time, and was taken back.
     TimedOut {
         /// The time it had.
         timeout: Duration,
-        /// How the job ended after it was cancelled; nothing if that is not known.
-        result: Option<String>,
+        /// What the unit is after that.
+        found: String,
     },
     /// It was done, and the unit is in another state.
     NoEffect {
@@ -51,10 +51,6 @@ impl Failure {
     pub(super) fn status(&self) -> ExitStatus {
         match self {
             Self::Error(error) => error.status(),
-            Self::TimedOut {
-                result: Some(result),
-                ..
-            } if result == "node-lost" => ExitStatus::NodeOffline,
             Self::TimedOut { .. } | Self::NoEffect { .. } => ExitStatus::Failed,
         }
     }
@@ -72,17 +68,11 @@ impl Failure {
             } = task;
             match self {
                 Self::Error(error) => write!(f, "{error}"),
-                Self::TimedOut { timeout, result } => {
-                    write!(
-                        f,
-                        "Node '{node}': the job to {action} {unit} had not ended after {timeout:?} "
-                    )?;
-                    match result.as_deref() {
-                        Some("canceled" | "cancelled") => write!(f, "and was cancelled"),
-                        Some(result) => write!(f, "and ended with the result '{result}'"),
-                        None => write!(f, "and could not be cancelled: it may still go on"),
-                    }
-                }
+                Self::TimedOut { timeout, found } => write!(
+                    f,
+                    "Node '{node}': the job to {action} {unit} had not ended after {timeout:?} and \
+                     was taken back; {unit} is {found}"
+                ),
                 Self::NoEffect { found } => write!(
                     f,
                     "Node '{node}': {unit} is {found} after it was told to {action}"
@@ -187,7 +177,7 @@ impl Task<'_> {
             None => end_of(client, &job).await?,
             Some(timeout) => match end_within(client, &job, timeout).await? {
                 Some(result) => result,
-                None => return Err(cancel(client, &job, timeout).await?),
+                None => return Err(self.give_up(client, kind, &job, timeout).await?),
             },
         };
         if matches!(result.as_str(), "done" | "skipped") {
@@ -200,6 +190,28 @@ impl Task<'_> {
             result,
         };
         Err(error.into())
+    }
+
+    /// Takes a job back that takes too long, so that nothing goes on after us. What is starting is
+    /// stopped: to cancel the job alone would leave its processes at work.
+    async fn give_up(
+        self,
+        client: &mut Client,
+        kind: JobKind,
+        job: &OwnedObjectPath,
+        timeout: Duration,
+    ) -> Result<Failure, Error> {
+        if kind == JobKind::Start {
+            let call = Call::node(self.path, "StopUnit", &(self.unit, MODE));
+            let body = client.call(call, Subject::Units(self.node)).await?;
+            let stop: OwnedObjectPath = decode("StopUnit", &body)?;
+            end_within(client, &stop, limits::STEP_TAKEN_BACK).await?;
+        } else if client.ask(Call::cancel(job)).await?.is_ok() {
+            // Refused when the job has just ended, or by an agent that is too old for it.
+            end_within(client, job, limits::STEP_TAKEN_BACK).await?;
+        }
+        let found = self.unit(client).await?.describe();
+        Ok(Failure::TimedOut { timeout, found })
     }
 }
 
@@ -229,20 +241,4 @@ async fn end_within(
         Ok(None)
     })
     .await
-}
-
-/// Cancels a job that takes too long, so that it does not go on after us.
-async fn cancel(
-    client: &mut Client,
-    job: &OwnedObjectPath,
-    timeout: Duration,
-) -> Result<Failure, Error> {
-    // Refused when it has just ended, or by an old agent; either is told by what comes next.
-    let answer = client.ask(Call::cancel(job)).await?;
-    let patience = match answer {
-        Ok(_) => limits::CANCELLED_JOB,
-        Err(_) => Duration::ZERO,
-    };
-    let result = end_within(client, job, patience).await?;
-    Ok(Failure::TimedOut { timeout, result })
 }
