@@ -188,3 +188,49 @@ fn presets_need_nobody() {
         )
     );
 }
+
+/// That a text is a right state file.
+fn expect_right(place: &str, text: &str) {
+    let read = hirte::state_file::parse(text);
+    assert!(
+        read.is_ok_and(|file| !file.entries.is_empty()),
+        "{place}:\n{text}"
+    );
+}
+
+#[test]
+fn files_in_documents_are_right() {
+    let document = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        fs::read_to_string(path).unwrap()
+    };
+    let guide = document("docs/state-files.md");
+    let blocks = guide.split("```toml\n").skip(1);
+    let blocks: Vec<&str> = blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(blocks.len() >= 3);
+    for block in blocks {
+        expect_right("docs/state-files.md", block);
+    }
+    let page = document("data/man/hirte-state.5").replace("\\-", "-");
+    let blocks = page.split("\n.nf\n").skip(1);
+    let blocks: Vec<&str> = blocks
+        .map(|rest| rest.split(".fi\n").next().unwrap())
+        .collect();
+    assert!(blocks.len() >= 3);
+    for block in blocks {
+        expect_right("hirte-state(5)", block);
+    }
+}
+
+#[test]
+fn the_manual_tells_the_kinds_of_units() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/man/hirte-state.5");
+    let page = fs::read_to_string(path).unwrap();
+    let told = complaint("[node.a]\n\"a\" = \"active\"\n");
+    let (_, kinds) = told.trim().split_once("of one of the kinds ").unwrap();
+    let (but_last, last) = kinds.rsplit_once(", ").unwrap();
+    let sentence = format!("The unit is a {but_last} or {last}.");
+    assert!(page.contains(&sentence), "{sentence}");
+}
