@@ -227,6 +227,7 @@ fn a_fleet_goes_from_one_state_to_another_and_back() {
 
     a_unit_that_fails(&fleet);
     a_unit_that_takes_too_long(&fleet);
+    an_interruption(&fleet);
     a_unit_that_does_not_stay(&fleet);
     a_node_that_goes_away(&fleet);
     what_can_not_be_is_refused(&fleet);
@@ -315,6 +316,18 @@ fn a_unit_that_takes_too_long(fleet: &Fleet) {
     fleet.camera.ok(&["rm", "/run/closed"]);
     fleet.state("apply parked.toml", 0);
     fleet.expect_state("parked.toml");
+}
+
+/// Ctrl-C ends hirtectl, the job goes on, and the same command does the rest.
+fn an_interruption(fleet: &Fleet) {
+    let running = halfway(fleet, &[]);
+    let _ = running.end("INT");
+    assert_eq!(is_active(&fleet.camera, "gate.service"), "activating");
+    assert_eq!(is_active(&fleet.laptop, "one.service"), "inactive");
+    fleet.camera.ok(&["rm", "/run/closed"]);
+    fleet.state("apply driving.toml", 0);
+    fleet.expect_state("driving.toml");
+    fleet.state("apply parked.toml", 0);
 }
 
 fn a_unit_that_does_not_stay(fleet: &Fleet) {

@@ -144,7 +144,7 @@ impl Node {
 
     /// The units that nobody could leave out of an exact file: those that run or failed, and are of
     /// a kind that is judged.
-    pub(super) fn running(&self) -> impl Iterator<Item = (&str, &Unit)> {
+    pub fn running(&self) -> impl Iterator<Item = (&str, &Unit)> {
         let units = self.units.iter().map(|(name, unit)| (name.as_str(), unit));
         units.filter(|(name, unit)| !unit.is_inactive() && kind::is_judged(name))
     }

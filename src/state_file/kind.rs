@@ -44,7 +44,8 @@ pub(super) fn is_judged(unit: &str) -> bool {
 }
 
 /// Whether this is the name of a template, which is no unit: `getty@.service`.
-pub(super) fn is_template(unit: &str) -> bool {
+#[must_use]
+pub fn is_template(unit: &str) -> bool {
     matches!(split_instance(unit), Some((_, "")))
 }
 

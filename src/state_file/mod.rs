@@ -18,6 +18,7 @@ mod write;
 
 pub use diff::{Drift, Expected, diff};
 pub use fleet::{Enablement, Fleet, Node, Unit};
+pub use kind::is_template;
 pub use model::{Entry, Mistake, NodeEntry, Place, State, StateFile, Wanted};
 pub use parse::parse;
 pub use plan::{Action, Reason, Refusal, Step, plan, undo};

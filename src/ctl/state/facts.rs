@@ -13,7 +13,7 @@ use crate::{
         nodes::{properties, property},
         output::Output,
     },
-    state_file::{Fleet, Node, NodeEntry, StateFile, Unit},
+    state_file::{self, Fleet, Node, NodeEntry, StateFile, Unit},
 };
 
 /// A unit as systemd lists it (`ListUnits` in org.freedesktop.systemd1(5)).
@@ -190,11 +190,6 @@ fn is_loaded(node: &Node, name: &str) -> bool {
         .is_some_and(|unit| !unit.load.is_empty())
 }
 
-/// Whether this is a template, for which systemd has no unit.
-fn is_template(name: &str) -> bool {
-    name.contains("@.")
-}
-
 /// Asks for the named units that are not loaded, or under another name.
 async fn ask_named(
     client: &mut Client,
@@ -206,7 +201,7 @@ async fn ask_named(
         .named
         .iter()
         .copied()
-        .filter(|name| !is_loaded(node, name) && !is_template(name))
+        .filter(|name| !is_loaded(node, name) && !state_file::is_template(name))
         .collect();
     let calls = names.iter().map(|name| {
         let arguments = (*name, SYSTEMD_UNIT_INTERFACE);
@@ -318,12 +313,7 @@ pub(super) async fn file_state(
 /// Asks when the units that run became active.
 async fn ask_times(client: &mut Client, known: &Known, node: &mut Node) -> Result<(), Error> {
     const PROPERTY: &str = "ActiveEnterTimestampMonotonic";
-    let names: Vec<String> = node
-        .units
-        .iter()
-        .filter(|(_, unit)| !unit.is_inactive())
-        .map(|(name, _)| name.clone())
-        .collect();
+    let names: Vec<String> = node.running().map(|(name, _)| name.to_owned()).collect();
     let calls = names.iter().map(|name| {
         let arguments = (name.as_str(), SYSTEMD_UNIT_INTERFACE, PROPERTY);
         Call::node(&known.path, "GetUnitProperty", &arguments)

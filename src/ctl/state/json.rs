@@ -1,5 +1,7 @@
 //! The JSON of the commands, as docs/state-files.md describes it.
 
+use std::fmt::Write;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -7,9 +9,27 @@ use crate::{
     state_file::{Drift, Place, State, StateFile, Step},
 };
 
-/// Prints one value on one line.
+/// Prints one value on one line, in ASCII: nothing in it steers a terminal.
 pub(super) fn print(output: &mut Output, value: &Value) {
-    output.line(&value.to_string());
+    output.text(&in_ascii(&value.to_string()));
+    output.text("\n");
+}
+
+/// The same JSON with every other character escaped, which can stand in texts only (RFC 8259,
+/// section 7).
+fn in_ascii(json: &str) -> String {
+    let mut ascii = String::with_capacity(json.len());
+    for character in json.chars() {
+        if matches!(character, ' '..='~') {
+            ascii.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a String does not fail.
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
+        }
+    }
+    ascii
 }
 
 /// What a state file says.
@@ -67,4 +87,20 @@ pub(super) fn of_step(step: &Step, action: &str, result: &str, error: Option<&st
         "result": result,
         "error": error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_ascii_and_means_the_same() {
+        let value = json!({ "a": "\u{202e}\u{7f}\n\u{1f600}ü\"\\" });
+        let ascii = in_ascii(&value.to_string());
+        assert!(
+            ascii.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            "{ascii}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&ascii).unwrap(), value);
+    }
 }
