@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zbus::{ObjectPath, OwnedObjectPath, Variant};
+use zbus::{ObjectPath, OwnedObjectPath, Variant, message::Body};
 
 use crate::{
     bus::names::SYSTEMD_UNIT_INTERFACE,
@@ -73,8 +73,10 @@ pub(super) fn knows_nodes(
 }
 
 /// What is asked of a node besides its loaded units.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Question<'q> {
+    /// The node.
+    pub node: &'q Known,
     /// Units that are asked for by name, loaded or not.
     pub named: Vec<&'q str>,
     /// Whether the states of unit files matter.
@@ -89,72 +91,129 @@ pub(super) async fn of_file(
     file: &StateFile,
     known: &[Known],
 ) -> Result<(Fleet, Vec<Error>), Error> {
-    let (mut fleet, mut failures) = (Fleet::default(), Vec::new());
-    for entry in &file.nodes {
-        let Some(node) = known.iter().find(|node| node.name == entry.name) else {
-            continue;
-        };
-        let question = Question {
-            named: file
-                .entries_of(&entry.name)
-                .map(|e| e.unit.as_str())
-                .collect(),
+    let questions = file.nodes.iter().filter_map(|entry| {
+        let named = file.entries_of(&entry.name);
+        Some(Question {
+            node: known.iter().find(|node| node.name == entry.name)?,
+            named: named.map(|entry| entry.unit.as_str()).collect(),
             with_files: file.judges_unit_files(),
             with_times: false,
-        };
-        match of_node(client, node, &question).await {
-            Ok(units) => {
-                fleet.nodes.insert(node.name.clone(), units);
+        })
+    });
+    let questions: Vec<Question<'_>> = questions.collect();
+    let (mut fleet, mut failures) = (Fleet::default(), Vec::new());
+    for (question, answer) in questions.iter().zip(of_nodes(client, &questions).await?) {
+        match answer {
+            Ok(node) => {
+                fleet.nodes.insert(question.node.name.clone(), node);
             }
-            Err(error) if is_of_the_bus(&error) => return Err(error),
             Err(error) => failures.push(error),
         }
     }
     Ok((fleet, failures))
 }
 
-/// Whether there is nobody left to ask about other nodes.
-fn is_of_the_bus(error: &Error) -> bool {
-    error.status() == ExitStatus::NoManager
+/// What there is to know of each node, in the order of the questions. The long lists are asked of all
+/// nodes at once, so that it takes as long as the slowest one. Fails as a whole only when there is
+/// nobody left to ask.
+pub(super) async fn of_nodes(
+    client: &mut Client,
+    questions: &[Question<'_>],
+) -> Result<Vec<Result<Node, Error>>, Error> {
+    let mut answers: Vec<Result<Node, Error>> = questions
+        .iter()
+        .map(|Question { node, .. }| {
+            if node.is_online {
+                return Ok(Node::default());
+            }
+            let node = node.name.clone();
+            Err(Error::Offline { node })
+        })
+        .collect();
+    for (index, body) in lists(client, questions, &mut answers, "ListUnits").await? {
+        answers[index] = loaded(&body);
+    }
+    let mut files: Vec<Files> = questions.iter().map(|_| Files::new()).collect();
+    for (index, body) in lists(client, questions, &mut answers, "ListUnitFiles").await? {
+        match read_files(&body) {
+            Ok(read) => files[index] = read,
+            Err(error) => answers[index] = Err(error),
+        }
+    }
+    for ((question, files), answer) in questions.iter().zip(files).zip(&mut answers) {
+        let Ok(node) = answer else {
+            continue;
+        };
+        match ask_units(client, question, &files, node).await {
+            Ok(()) => {}
+            Err(error) if error.status() == ExitStatus::NoManager => return Err(error),
+            Err(error) => *answer = Err(error),
+        }
+    }
+    Ok(answers)
 }
 
-/// What there is to know of one node.
-pub(super) async fn of_node(
+/// Asks all nodes that have not failed for a list, if they are to be asked for it.
+async fn lists(
     client: &mut Client,
-    known: &Known,
-    question: &Question<'_>,
-) -> Result<Node, Error> {
-    if !known.is_online {
-        return Err(Error::Offline {
-            node: known.name.clone(),
-        });
-    }
-    let mut node = loaded(client, known).await?;
-    let files = if question.with_files {
-        files(client, known).await?
-    } else {
-        BTreeMap::new()
+    questions: &[Question<'_>],
+    answers: &mut [Result<Node, Error>],
+    method: &'static str,
+) -> Result<Vec<(usize, Body)>, Error> {
+    let is_asked = |index: &usize| {
+        answers[*index].is_ok() && (method == "ListUnits" || questions[*index].with_files)
     };
-    for (name, state) in &files {
+    let indexes: Vec<usize> = (0..questions.len()).filter(is_asked).collect();
+    let calls = indexes
+        .iter()
+        .map(|index| Call::node(&questions[*index].node.path, method, &()));
+    let mut replies = Vec::new();
+    client
+        .ask_each(calls, |place, reply| replies.push((indexes[place], reply)))
+        .await?;
+    let mut bodies = Vec::new();
+    for (index, reply) in replies {
+        match reply {
+            Ok(body) => bodies.push((index, body)),
+            Err(refusal) => {
+                let subject = Subject::Node(&questions[index].node.name);
+                let error = Error::from_refusal(refusal, subject);
+                if error.status() == ExitStatus::NoManager {
+                    return Err(error);
+                }
+                answers[index] = Err(error);
+            }
+        }
+    }
+    Ok(bodies)
+}
+
+/// Adds the unit files, and asks for what the lists do not tell.
+async fn ask_units(
+    client: &mut Client,
+    question: &Question<'_>,
+    files: &Files,
+    node: &mut Node,
+) -> Result<(), Error> {
+    for (name, state) in files {
         node.units
             .entry(name.clone())
             .and_modify(|unit| unit.file.clone_from(state))
             .or_insert_with(|| Unit::not_loaded(state));
     }
-    ask_named(client, known, question, &mut node).await?;
+    ask_named(client, question, node).await?;
     if question.with_files {
-        ask_files(client, known, question, &files, &mut node).await?;
+        ask_files(client, question, files, node).await?;
     }
     if question.with_times {
-        ask_times(client, known, &mut node).await?;
+        ask_times(client, question.node, node).await?;
     }
-    Ok(node)
+    Ok(())
 }
 
-async fn loaded(client: &mut Client, known: &Known) -> Result<Node, Error> {
-    let call = Call::node(&known.path, "ListUnits", &());
-    let body = client.call(call, Subject::Node(&known.name)).await?;
-    let units: Vec<ListedUnit<'_>> = decode("ListUnits", &body)?;
+/// Reads the answer of `ListUnits`.
+fn loaded(body: &Body) -> Result<Node, Error> {
+    let units: Vec<ListedUnit<'_>> = decode("ListUnits", body)?;
     let units = units.into_iter().map(|(name, _, load, active, sub, ..)| {
         let unit = Unit {
             load: load.to_owned(),
@@ -172,10 +231,11 @@ async fn loaded(client: &mut Client, known: &Known) -> Result<Node, Error> {
 }
 
 /// The unit files of a node by their names, each with its state.
-async fn files(client: &mut Client, known: &Known) -> Result<BTreeMap<String, String>, Error> {
-    let call = Call::node(&known.path, "ListUnitFiles", &());
-    let body = client.call(call, Subject::Node(&known.name)).await?;
-    let files: Vec<(&str, &str)> = decode("ListUnitFiles", &body)?;
+type Files = BTreeMap<String, String>;
+
+/// Reads the answer of `ListUnitFiles`.
+fn read_files(body: &Body) -> Result<Files, Error> {
+    let files: Vec<(&str, &str)> = decode("ListUnitFiles", body)?;
     let named = files.into_iter().filter_map(|(path, state)| {
         let (_, name) = path.rsplit_once('/')?;
         Some((name.to_owned(), state.to_owned()))
@@ -193,7 +253,6 @@ fn is_loaded(node: &Node, name: &str) -> bool {
 /// Asks for the named units that are not loaded, or under another name.
 async fn ask_named(
     client: &mut Client,
-    known: &Known,
     question: &Question<'_>,
     node: &mut Node,
 ) -> Result<(), Error> {
@@ -205,7 +264,7 @@ async fn ask_named(
         .collect();
     let calls = names.iter().map(|name| {
         let arguments = (*name, SYSTEMD_UNIT_INTERFACE);
-        Call::node(&known.path, "GetUnitProperties", &arguments)
+        Call::node(&question.node.path, "GetUnitProperties", &arguments)
     });
     let mut answers = Vec::new();
     client
@@ -213,7 +272,7 @@ async fn ask_named(
         .await?;
     for (index, answer) in answers {
         let name = names[index];
-        let (id, found) = unit_of(&known.name, name, answer)?;
+        let (id, found) = unit_of(&question.node.name, name, answer)?;
         if id != name {
             node.aliases.insert(name.to_owned(), id.clone());
         }
@@ -260,9 +319,8 @@ pub(super) async fn unit(
 /// Asks for the unit files that systemd does not list: those of instances.
 async fn ask_files(
     client: &mut Client,
-    known: &Known,
     question: &Question<'_>,
-    files: &BTreeMap<String, String>,
+    files: &Files,
     node: &mut Node,
 ) -> Result<(), Error> {
     let asked_for = question.named.iter().map(|name| node.id(name).to_owned());
@@ -274,14 +332,14 @@ async fn ask_files(
     let instances: Vec<String> = instances.into_iter().collect();
     let calls = instances
         .iter()
-        .map(|name| Call::node(&known.path, "GetUnitFileState", name));
+        .map(|name| Call::node(&question.node.path, "GetUnitFileState", name));
     let mut answers = Vec::new();
     client
         .ask_each(calls, |index, answer| answers.push((index, answer)))
         .await?;
     for (index, answer) in answers {
         if let Some(unit) = node.units.get_mut(&instances[index]) {
-            unit.file = file_state_of(&known.name, answer)?;
+            unit.file = file_state_of(&question.node.name, answer)?;
         }
     }
     Ok(())

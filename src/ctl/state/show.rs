@@ -29,15 +29,22 @@ pub(super) async fn run(
     if show.nodes.is_empty() {
         chosen = known.iter().collect();
     }
-    let question = Question {
-        named: Vec::new(),
-        with_files: show.exact,
-        with_times: true,
-    };
+    let questions: Vec<Question<'_>> = chosen
+        .into_iter()
+        .map(|node| Question {
+            node,
+            named: Vec::new(),
+            with_files: show.exact,
+            with_times: true,
+        })
+        .collect();
     let mut nodes = Vec::new();
-    for node in chosen {
-        match facts::of_node(client, node, &question).await {
-            Ok(units) => nodes.push((node.name.clone(), units)),
+    for (question, answer) in questions
+        .iter()
+        .zip(facts::of_nodes(client, &questions).await?)
+    {
+        match answer {
+            Ok(units) => nodes.push((question.node.name.clone(), units)),
             Err(error) => failures.push(error),
         }
     }
