@@ -39,7 +39,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             output.line(env!("CARGO_PKG_VERSION"));
             ExitStatus::Done
         }
-        Ok(Command::State(command)) => state::run(&command, &mut output),
         Ok(command) => run(&command, &mut output),
         Err(Stop::Help(text)) => {
             output.text(&text);
@@ -58,9 +57,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs a command that needs the manager.
 fn run(command: &Command, output: &mut Output) -> ExitStatus {
+    let state = match command {
+        Command::State(command) => match state::prepare(command, output) {
+            Ok(ready) => Some(ready),
+            Err(status) => return status,
+        },
+        _ => None,
+    };
     let result = runtime::block_on(async |runtime| {
         let mut client = Client::connect(runtime).await?;
-        carry_out(command, &mut client, output).await
+        match &state {
+            Some(ready) => state::run(&mut client, output, ready).await,
+            None => carry_out(command, &mut client, output).await,
+        }
     });
     result.unwrap_or_else(|error| {
         output.complain(&error);
@@ -93,7 +102,7 @@ async fn carry_out(
         Command::Stop(of) => (JobKind::Stop, &of.node, &of.unit),
         Command::Restart(of) => (JobKind::Restart, &of.node, &of.unit),
         Command::Reload(of) => (JobKind::Reload, &of.node, &of.unit),
-        // These do without the manager, or not always need it.
+        // Their ways part before.
         Command::State(_) | Command::Version(_) => return Ok(ExitStatus::Done),
     };
     job::run(client, output, kind, node, unit).await

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{facts, json};
+use super::{arguments::Diff, facts, json};
 use crate::{
     ctl::{
         client::Client,
@@ -29,17 +29,16 @@ const COLUMNS: [Column; 5] = [
 pub(super) async fn run(
     client: &mut Client,
     output: &mut Output,
-    name: &str,
+    arguments: &Diff,
     file: &StateFile,
-    as_json: bool,
 ) -> Result<ExitStatus, Error> {
     let known = facts::nodes(client).await?;
-    if !facts::knows_nodes(name, file, &known, output) {
+    if !facts::knows_nodes(&arguments.file, file, &known, output) {
         return Ok(ExitStatus::Unknown);
     }
     let (fleet, failures) = facts::of_file(client, file, &known).await?;
     let drift = state_file::diff(file, &fleet);
-    if as_json {
+    if arguments.json {
         let value = json!({
             "drift": json::of_drift(&drift),
             "failures": json::of_errors(&failures),

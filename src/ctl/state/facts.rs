@@ -153,6 +153,17 @@ pub(super) async fn of_nodes(
     Ok(answers)
 }
 
+/// Makes many calls; their answers in the order of the calls. One function for all, because each
+/// further copy of what waits for answers costs kilobytes.
+async fn ask(client: &mut Client, calls: Vec<Call>) -> Result<Vec<Answer>, Error> {
+    let mut answers = Vec::new();
+    answers.resize_with(calls.len(), || None);
+    client
+        .ask_each(calls, |index, answer| answers[index] = Some(answer))
+        .await?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
 /// Asks all nodes that have not failed for a list, if they are to be asked for it.
 async fn lists(
     client: &mut Client,
@@ -166,13 +177,11 @@ async fn lists(
     let indexes: Vec<usize> = (0..questions.len()).filter(is_asked).collect();
     let calls = indexes
         .iter()
-        .map(|index| Call::node(&questions[*index].node.path, method, &()));
-    let mut replies = Vec::new();
-    client
-        .ask_each(calls, |place, reply| replies.push((indexes[place], reply)))
-        .await?;
+        .map(|index| Call::node(&questions[*index].node.path, method, &()))
+        .collect();
+    let replies = ask(client, calls).await?;
     let mut bodies = Vec::new();
-    for (index, reply) in replies {
+    for (index, reply) in indexes.into_iter().zip(replies) {
         match reply {
             Ok(body) => bodies.push((index, body)),
             Err(refusal) => {
@@ -266,12 +275,8 @@ async fn ask_named(
         let arguments = (*name, SYSTEMD_UNIT_INTERFACE);
         Call::node(&question.node.path, "GetUnitProperties", &arguments)
     });
-    let mut answers = Vec::new();
-    client
-        .ask_each(calls, |index, answer| answers.push((index, answer)))
-        .await?;
-    for (index, answer) in answers {
-        let name = names[index];
+    let answers = ask(client, calls.collect()).await?;
+    for (name, answer) in names.into_iter().zip(answers) {
         let (id, found) = unit_of(&question.node.name, name, answer)?;
         if id != name {
             node.aliases.insert(name.to_owned(), id.clone());
@@ -329,16 +334,12 @@ async fn ask_files(
         .chain(running.map(|(name, _)| name.clone()))
         .filter(|name| name.contains('@') && !files.contains_key(name))
         .collect();
-    let instances: Vec<String> = instances.into_iter().collect();
     let calls = instances
         .iter()
         .map(|name| Call::node(&question.node.path, "GetUnitFileState", name));
-    let mut answers = Vec::new();
-    client
-        .ask_each(calls, |index, answer| answers.push((index, answer)))
-        .await?;
-    for (index, answer) in answers {
-        if let Some(unit) = node.units.get_mut(&instances[index]) {
+    let answers = ask(client, calls.collect()).await?;
+    for (name, answer) in instances.iter().zip(answers) {
+        if let Some(unit) = node.units.get_mut(name) {
             unit.file = file_state_of(&question.node.name, answer)?;
         }
     }
@@ -376,11 +377,8 @@ async fn ask_times(client: &mut Client, known: &Known, node: &mut Node) -> Resul
         let arguments = (name.as_str(), SYSTEMD_UNIT_INTERFACE, PROPERTY);
         Call::node(&known.path, "GetUnitProperty", &arguments)
     });
-    let mut answers = Vec::new();
-    client
-        .ask_each(calls, |index, answer| answers.push((index, answer)))
-        .await?;
-    for (index, answer) in answers {
+    let answers = ask(client, calls.collect()).await?;
+    for (name, answer) in names.iter().zip(answers) {
         let subject = Subject::Units(&known.name);
         let body = answer.map_err(|refusal| Error::from_refusal(refusal, subject))?;
         let value: Variant<'_> = decode("GetUnitProperty", &body)?;
@@ -388,7 +386,7 @@ async fn ask_times(client: &mut Client, known: &Known, node: &mut Node) -> Resul
             member: PROPERTY,
             reason: "the property has another type".to_owned(),
         })?;
-        if let Some(unit) = node.units.get_mut(&names[index]) {
+        if let Some(unit) = node.units.get_mut(name) {
             unit.active_since_us = time;
         }
     }

@@ -11,82 +11,74 @@ mod step;
 
 use std::{fs::File, io::Read, time::Duration};
 
-use self::arguments::{Presets, State, StateCommand};
-use super::{client::Client, error::Error, exit_status::ExitStatus, output::Output, runtime};
+use self::arguments::{Apply, Diff, Presets, Show, State, StateCommand};
+use super::{client::Client, error::Error, exit_status::ExitStatus, output::Output};
 use crate::{
     config::value,
     limits,
     state_file::{self, StateFile},
 };
 
-/// Carries out a command. Whatever is wrong with its file or arguments is found before anybody is
-/// asked anything.
-pub(super) fn run(state: &State, output: &mut Output) -> ExitStatus {
+/// A command that is ready to ask the manager: its file is read and right.
+#[derive(Debug)]
+pub(super) enum Ready<'a> {
+    Show(&'a Show),
+    Diff(&'a Diff, StateFile),
+    Apply(&'a Apply, StateFile, Option<Duration>),
+}
+
+/// Reads what a command needs, before anybody is asked anything. The error is how to end: what is
+/// wrong was told, or nobody has to be asked.
+pub(super) fn prepare<'a>(state: &'a State, output: &mut Output) -> Result<Ready<'a>, ExitStatus> {
     match &state.command {
-        StateCommand::Show(show) => with_manager(output, async |client, output| {
-            show::run(client, output, show).await
-        }),
-        StateCommand::Diff(diff) => {
-            let Some(file) = read(&diff.file, output) else {
-                return ExitStatus::Usage;
-            };
-            with_manager(output, async |client, output| {
-                match diff::run(client, output, &diff.file, &file, diff.json).await {
-                    // 1 is to mean drift and nothing else.
-                    Err(error) if error.status() == ExitStatus::Failed => {
-                        output.complain(&error);
-                        Ok(ExitStatus::Usage)
-                    }
-                    other => other,
-                }
-            })
-        }
+        StateCommand::Show(show) => Ok(Ready::Show(show)),
+        StateCommand::Diff(diff) => Ok(Ready::Diff(diff, read(&diff.file, output)?)),
         StateCommand::Apply(apply) => {
-            let Some((file, timeout)) =
-                read(&apply.file, output).zip(timeout(apply.timeout.as_deref(), output))
-            else {
-                return ExitStatus::Usage;
+            let file = read(&apply.file, output)?;
+            let timeout = match &apply.timeout {
+                Some(text) => Some(timeout(text, output)?),
+                None => None,
             };
-            with_manager(output, async |client, output| {
-                apply::run(client, output, apply, &file, timeout).await
-            })
+            Ok(Ready::Apply(apply, file, timeout))
         }
-        StateCommand::Presets(of) => presets(of, output),
+        StateCommand::Presets(of) => Err(presets(of, output)),
     }
 }
 
-fn with_manager(
+/// Carries out a command.
+pub(super) async fn run(
+    client: &mut Client,
     output: &mut Output,
-    command: impl AsyncFnOnce(&mut Client, &mut Output) -> Result<ExitStatus, Error>,
-) -> ExitStatus {
-    let result = runtime::block_on(async |runtime| {
-        let mut client = Client::connect(runtime).await?;
-        command(&mut client, output).await
-    });
-    result.unwrap_or_else(|error| {
-        output.complain(&error);
-        error.status()
-    })
+    ready: &Ready<'_>,
+) -> Result<ExitStatus, Error> {
+    match ready {
+        Ready::Show(show) => show::run(client, output, show).await,
+        Ready::Apply(apply, file, timeout) => {
+            apply::run(client, output, apply, file, *timeout).await
+        }
+        Ready::Diff(diff, file) => match diff::run(client, output, diff, file).await {
+            // 1 is to mean drift and nothing else.
+            Err(error) if error.status() == ExitStatus::Failed => {
+                output.complain(&error);
+                Ok(ExitStatus::Usage)
+            }
+            other => other,
+        },
+    }
 }
 
 /// Reads a state file, or complains of it.
-fn read(name: &str, output: &mut Output) -> Option<StateFile> {
-    let text = match text_of(name) {
-        Ok(text) => text,
-        Err(reason) => {
-            output.complain(&format_args!("Can not read {name}: {reason}"));
-            return None;
+fn read(name: &str, output: &mut Output) -> Result<StateFile, ExitStatus> {
+    let text = text_of(name).map_err(|reason| {
+        output.complain(&format_args!("Can not read {name}: {reason}"));
+        ExitStatus::Usage
+    })?;
+    state_file::parse(&text).map_err(|mistakes| {
+        for mistake in mistakes {
+            output.complain(&format_args!("{name}:{mistake}"));
         }
-    };
-    match state_file::parse(&text) {
-        Ok(file) => Some(file),
-        Err(mistakes) => {
-            for mistake in mistakes {
-                output.complain(&format_args!("{name}:{mistake}"));
-            }
-            None
-        }
-    }
+        ExitStatus::Usage
+    })
 }
 
 fn text_of(name: &str) -> Result<String, String> {
@@ -105,26 +97,21 @@ fn text_of(name: &str) -> Result<String, String> {
     })
 }
 
-/// The longest time of a step, or a complaint of it.
-#[expect(clippy::option_option, reason = "no limit is one of the answers")]
-fn timeout(text: Option<&str>, output: &mut Output) -> Option<Option<Duration>> {
-    let Some(text) = text else {
-        return Some(None);
-    };
-    match value::timeout(text) {
-        Ok(time) => Some(Some(time.value)),
-        Err(expected) => {
-            output.complain(&format_args!(
-                "--timeout: expected {expected}, not '{text}'"
-            ));
-            None
-        }
-    }
+/// Reads the longest time of a step, or complains of it.
+fn timeout(text: &str, output: &mut Output) -> Result<Duration, ExitStatus> {
+    let time = value::timeout(text).map_err(|expected| {
+        output.complain(&format_args!(
+            "--timeout: expected {expected}, not '{text}'"
+        ));
+        ExitStatus::Usage
+    })?;
+    Ok(time.value)
 }
 
 fn presets(of: &Presets, output: &mut Output) -> ExitStatus {
-    let Some(file) = read(&of.file, output) else {
-        return ExitStatus::Usage;
+    let file = match read(&of.file, output) {
+        Ok(file) => file,
+        Err(status) => return status,
     };
     if let Some(text) = state_file::presets(&file, &of.node) {
         output.text(&text);
