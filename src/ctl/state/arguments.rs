@@ -64,7 +64,7 @@ pub(in crate::ctl) struct Apply {
     /// when a step fails, take back what was done, in reverse order
     #[argh(switch)]
     pub rollback: bool,
-    /// how long one step may take, such as 30s or 2min; then its job is cancelled
+    /// how long one job may take, such as 30s or 2min; then it is taken back, and the step has failed
     #[argh(option, arg_name = "time")]
     pub timeout: Option<String>,
     /// print JSON
