@@ -1,5 +1,5 @@
 //! `hirtectl state …`: state files against the fleet. What a file means is decided in
-//! [`state_file`](crate::state_file); here nodes are asked and steps are taken.
+//! [`crate::state_file`]; here nodes are asked and steps are taken.
 
 mod apply;
 pub(super) mod arguments;
