@@ -20,6 +20,8 @@
 //! - [`core`]: readings of the clocks, times of retries and lines of the log, as the pure states
 //!   see them
 //! - [`bus`]: D-Bus as data: names, marshalling, messages, errors, descriptions of interfaces
+//! - [`glob`]: patterns for names
+//! - [`state_file`]: desired states of a fleet: read, compared with what is, and the steps between
 //! - [`reactor`]: sockets and times on one thread, below smol's executor
 //! - [`wire`]: connections that speak D-Bus, with their bounds, and the inbox
 //! - [`logging`], [`config`], [`cmdline`]: what a daemon tells, and what it is told
@@ -41,8 +43,10 @@ pub mod config;
 pub mod core;
 pub mod ctl;
 pub mod daemon;
+pub mod glob;
 pub mod limits;
 pub mod logging;
 pub mod manager;
 pub mod reactor;
+pub mod state_file;
 pub mod wire;

@@ -272,6 +272,17 @@ pub const TCP_KEEPALIVE_SECONDS: u64 = 32767;
 /// Probes of `TCP_KEEPCNT` that Linux accepts (tcp(7), `MAX_TCP_KEEPCNT`).
 pub const TCP_KEEPALIVE_COUNT: u32 = 127;
 
+// State files
+
+/// Bytes of one state file: ten thousand units, above what a fleet is made of by hand; a bigger file
+/// is a wrong path.
+pub const STATE_FILE_BYTES: usize = 1 << 20;
+/// Mistakes of a state file that are told at once: more are mostly the same one repeated.
+pub const STATE_FILE_MISTAKES: usize = 20;
+/// How long the end of a step that ran out of time is waited for after it was taken back: most
+/// services stop at once, and what is still stopping then is told.
+pub const STEP_TAKEN_BACK: Duration = REQUEST;
+
 // Log
 
 /// Bytes of one message in the log; the rest is cut. Our longest messages have a few hundred, and

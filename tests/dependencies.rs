@@ -13,7 +13,7 @@ const LICENCES: [&str; 4] = ["Apache-2.0", "BSD-3-Clause", "MIT", "Unicode-3.0"]
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// What `Cargo.toml` may name. A further crate needs its reason there and a place here.
-const DIRECT: [&str; 13] = [
+const DIRECT: [&str; 14] = [
     "argh",
     "async-io",
     "env_logger",
@@ -26,6 +26,7 @@ const DIRECT: [&str; 13] = [
     "signal-hook",
     "smol",
     "socket2",
+    "toml",
     "zbus",
 ];
 

@@ -1,5 +1,7 @@
 //! The names and paths under which hirte is known on a bus, and how node names become paths.
 
+use crate::limits;
+
 /// Well-known name of the manager on its bus, and the sender of its messages to agents.
 pub const MANAGER_BUS_NAME: &str = "org.containers.hirte";
 /// Well-known name of the agent on its node's bus, and the destination of calls to it.
@@ -77,6 +79,14 @@ pub const SYSTEMD_UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
 pub const SYSTEMD_JOB_INTERFACE: &str = "org.freedesktop.systemd1.Job";
 /// Parent of systemd's unit objects.
 pub const SYSTEMD_UNIT_PARENT_PATH: &str = "/org/freedesktop/systemd1/unit";
+
+/// Whether this can be the name of a unit (systemd.unit(5)). Agents are not trusted with it, and
+/// users get an error for anything else.
+#[must_use]
+pub fn is_unit_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    !name.is_empty() && name.len() <= limits::MAX_NAME && name.bytes().all(is_allowed)
+}
 
 /// Escapes a label so that it can be the last element of an object path, as sd-bus does
 /// (`sd_bus_path_encode(3)`): letters stay, digits stay except in front, every other byte becomes

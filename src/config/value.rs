@@ -298,6 +298,16 @@ pub fn seconds(text: &str) -> Outcome<Option<Duration>> {
     })
 }
 
+/// How long something may take; a bare number is seconds.
+pub fn timeout(text: &str) -> Outcome<Duration> {
+    let span = time_span(text, Unit::Second);
+    let is_right = |span: &Duration| !span.is_zero() && *span <= CONFIG_TIME_MAX;
+    plain(span.filter(is_right), || {
+        let days = CONFIG_TIME_MAX.as_secs() / (24 * 60 * 60);
+        format!("a time such as 30s or 2min, up to {days}d")
+    })
+}
+
 /// A number of keepalive probes; 0 leaves the system's setting.
 pub fn count(text: &str) -> Outcome<Option<u32>> {
     let count = number(text)

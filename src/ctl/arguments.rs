@@ -4,13 +4,14 @@ use std::ffi::OsString;
 
 use argh::FromArgs;
 
+use super::state::arguments::State;
 use crate::cmdline::{self, Stop, ValueOptions};
 
 /// The program's name in its messages.
 pub(super) const PROGRAM: &str = "hirtectl";
 
 const OPTIONS: ValueOptions = ValueOptions {
-    long: &["filter"],
+    long: &["filter", "node", "timeout"],
     short: &['f'],
 };
 
@@ -24,7 +25,7 @@ const OPTIONS: ValueOptions = ValueOptions {
             system bus. Where DBUS_SYSTEM_BUS_ADDRESS is set, that bus alone is tried.",
     error_code(0, "what was asked for happened"),
     error_code(1, "it was refused or failed, or was done only in part"),
-    error_code(2, "the command line is wrong"),
+    error_code(2, "the command line or the state file is wrong"),
     error_code(3, "there is no manager that answers, or no way to it"),
     error_code(4, "the node is offline, or was lost before its job had ended"),
     error_code(5, "there is no such node or unit")
@@ -51,6 +52,7 @@ pub(super) enum Command {
     Enable(Enable),
     Disable(Disable),
     DaemonReload(DaemonReload),
+    State(State),
     Version(Version),
 }
 

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     bus::names::{
-        DBUS_NAME, DBUS_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, NODE_INTERFACE,
-        PRIVATE_SOCKET, PROPERTIES_INTERFACE, RUNTIME_FOLDER,
+        DBUS_NAME, DBUS_PATH, JOB_INTERFACE, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH,
+        NODE_INTERFACE, PRIVATE_SOCKET, PROPERTIES_INTERFACE, RUNTIME_FOLDER,
     },
     limits,
 };
@@ -87,6 +87,11 @@ impl Call {
         body: &B,
     ) -> Self {
         Self::new(MANAGER_BUS_NAME, path, NODE_INTERFACE, method, body)
+    }
+
+    /// Has the job at `path` cancelled.
+    pub fn cancel(path: &ObjectPath<'_>) -> Self {
+        Self::new(MANAGER_BUS_NAME, path, JOB_INTERFACE, "Cancel", &())
     }
 
     /// All properties of the node object at `path`; works for a node that is offline, too.

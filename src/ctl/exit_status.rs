@@ -11,9 +11,11 @@ pub enum ExitStatus {
     /// node that is offline or of a unit that is not running.
     Done = 0,
     /// The manager, the node or systemd refused, or could do it only for a part of the fleet; or a
-    /// job ended without success, or the output could not be written.
+    /// job ended without success, or the output could not be written. Of `state diff` alone:
+    /// something is not as the file wants it.
     Failed = 1,
-    /// The command line is wrong; nothing was done.
+    /// The command line or the state file is wrong, or `state diff` could not compare; nothing was
+    /// done.
     Usage = 2,
     /// No bus, or no manager on it; or it went away or fell silent before it had answered.
     NoManager = 3,

@@ -9,13 +9,13 @@ mod client;
 mod daemon_reload;
 mod error;
 mod exit_status;
-mod glob;
 mod job;
 mod list_nodes;
 mod list_units;
 mod nodes;
 mod output;
 pub mod runtime;
+mod state;
 mod status;
 mod unit_files;
 
@@ -29,7 +29,7 @@ use self::{
     client::Client,
     output::Output,
 };
-use crate::{bus::JobKind, cmdline::Stop};
+use crate::{bus::JobKind, cmdline::Stop, glob};
 
 /// Runs hirtectl with these arguments (without the program's own name) to its end.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -57,9 +57,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs a command that needs the manager.
 fn run(command: &Command, output: &mut Output) -> ExitStatus {
+    let state = match command {
+        Command::State(command) => match state::prepare(command, output) {
+            Ok(ready) => Some(ready),
+            Err(status) => return status,
+        },
+        _ => None,
+    };
     let result = runtime::block_on(async |runtime| {
         let mut client = Client::connect(runtime).await?;
-        carry_out(command, &mut client, output).await
+        match &state {
+            Some(ready) => state::run(&mut client, output, ready).await,
+            None => carry_out(command, &mut client, output).await,
+        }
     });
     result.unwrap_or_else(|error| {
         output.complain(&error);
@@ -92,7 +102,8 @@ async fn carry_out(
         Command::Stop(of) => (JobKind::Stop, &of.node, &of.unit),
         Command::Restart(of) => (JobKind::Restart, &of.node, &of.unit),
         Command::Reload(of) => (JobKind::Reload, &of.node, &of.unit),
-        Command::Version(_) => return Ok(ExitStatus::Done),
+        // Their ways part before.
+        Command::State(_) | Command::Version(_) => return Ok(ExitStatus::Done),
     };
     job::run(client, output, kind, node, unit).await
 }

@@ -246,7 +246,8 @@ impl Output {
         }
     }
 
-    fn flush(&mut self) {
+    /// Writes out what was printed so far, for who watches the progress.
+    pub fn flush(&mut self) {
         if self.error.is_none() {
             self.error = self.writer.flush().err();
         }

@@ -25,7 +25,6 @@ use crate::{
     limits,
 };
 
-pub(super) use self::unit::is_unit_name;
 use self::watch::{Tell, Watch};
 
 /// All monitors, and what is watched for them.

@@ -9,11 +9,10 @@ use super::{
         requests::{reply, reply_error},
     },
     State, Subscription,
-    unit::is_unit_name,
     watch::{EVERY_UNIT, Watcher},
 };
 use crate::{
-    bus::{Body, CallError, error_name},
+    bus::{Body, CallError, error_name, names::is_unit_name},
     limits,
 };
 

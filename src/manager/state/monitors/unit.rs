@@ -78,10 +78,3 @@ pub(super) fn changes(before: Option<&Unit>, unit: &Unit) -> Vec<UnitChange> {
     }
     changes
 }
-
-/// Whether this can be the name of a unit (systemd.unit(5)). Agents are not trusted with it, and
-/// clients get an error for anything else.
-pub(in super::super) fn is_unit_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
-    !name.is_empty() && name.len() <= limits::MAX_NAME && name.bytes().all(is_allowed)
-}

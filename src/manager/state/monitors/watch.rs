@@ -19,10 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::event::{Reason, UnitChange},
-    unit::{Unit, changes, is_unit_name, snapshot},
+    unit::{Unit, changes, snapshot},
 };
 use crate::{
-    bus::{Body, marshal::Malformed},
+    bus::{Body, marshal::Malformed, names::is_unit_name},
     limits,
 };
 

@@ -28,10 +28,9 @@ use super::{
     State,
     event::{Action, PeerId, UnitChange},
     log,
-    monitors::is_unit_name,
 };
 use crate::{
-    bus::Body,
+    bus::{Body, names::is_unit_name},
     core::{Instant, Level, Now},
     limits,
 };

@@ -1,9 +1,10 @@
-//! Patterns for unit names.
+//! Patterns for names.
 
 /// True when `pattern` matches all of `text`: `*` stands for any characters, `?` for one, every
 /// other character for itself. Takes at most the product of the two lengths, so that no pattern
 /// can make it stall.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let (mut at_pattern, mut at_text) = (0, 0);
