@@ -20,8 +20,14 @@ fn database() -> Target {
     target(SERVICE, "bar", "db.service")
 }
 
+/// The path of a proxy, counted from 1: numbers begin with the time of the start.
+fn path(number: u32) -> String {
+    let start = u32::try_from(START_SINCE_BOOT & u64::from(u32::MAX)).unwrap();
+    names::proxy_path(start + number)
+}
+
 fn new(node: &str, unit: &str, number: u32) -> Seen {
-    let path = ObjectPath(names::proxy_path(number));
+    let path = ObjectPath(path(number));
     Seen::Signal("ProxyNew".to_owned(), Body::of(&(node, unit, path)))
 }
 
@@ -60,7 +66,7 @@ impl Driver {
         self.manager_says(FromManager::Call(IncomingCall {
             serial,
             expects_reply: true,
-            path: names::proxy_path(number),
+            path: path(number),
             interface: names::INTERNAL_PROXY_INTERFACE.to_owned(),
             member: member.to_owned(),
             body,
