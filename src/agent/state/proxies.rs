@@ -163,23 +163,26 @@ impl State {
 
     /// systemd tells that a unit of this node has ended.
     pub(super) fn unit_ended(&mut self, turn: &mut Turn<'_>, unit: &str) {
+        self.keeper_ended(unit);
         for number in self.proxies.of_service(unit) {
             self.end_proxy(turn, number, stopped());
         }
     }
 
-    /// Finds out which units of proxies have ended while systemd could not be watched.
+    /// Finds out which units of proxies and dependencies have ended while systemd could not be watched.
     pub(super) fn find_ended_units(
         &mut self,
         turn: &mut Turn<'_>,
         earlier: &BTreeMap<String, Unit>,
     ) {
-        let services = self.proxies.all.values().map(|proxy| &proxy.target.service);
+        let proxies = self.proxies.all.values();
+        let services = proxies.map(|proxy| proxy.target.service.clone());
+        let services = services.chain(self.dependencies.keepers());
         let ended = services.filter(|service| {
-            let lived = earlier.get(*service).is_some_and(Unit::lives);
+            let lived = earlier.get(service).is_some_and(Unit::lives);
             lived && !self.units.get(service).is_some_and(Unit::lives)
         });
-        for service in ended.cloned().collect::<Vec<_>>() {
+        for service in ended.collect::<Vec<_>>() {
             self.unit_ended(turn, &service);
         }
     }
