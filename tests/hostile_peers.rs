@@ -699,7 +699,7 @@ fn a_flood_of_proxies_is_bounded_for_their_target() {
         }
         let mut answers = busy.stream.try_clone().unwrap();
         let reader = thread::spawn(move || {
-            let mut buffer = [0; 64 << 10];
+            let mut buffer = [0; 8 << 10];
             while answers.read(&mut buffer).is_ok_and(|read| read > 0) {}
         });
         for _ in 0..80 {
