@@ -72,7 +72,9 @@ impl State {
         self.dependencies.kept.remove(unit);
         self.reply(turn, caller, Ok(Body::default()));
         let has_ended = self.dependencies.ended.remove(unit) && is_first;
-        if has_ended && !self.units.get(unit).is_some_and(Unit::lives) {
+        // One whose state is not known is started: that changes nothing if it lives.
+        let is_over = |unit: &Unit| unit.states().is_some() && !unit.lives();
+        if has_ended && self.units.get(unit).is_none_or(is_over) {
             let line = format!("{unit}, on which another node depends, has ended meanwhile");
             turn.log(Level::Info, line);
             self.tell_that_it_is_inactive(turn, unit);
