@@ -183,6 +183,13 @@ impl Manager {
         within(SOON, "no descriptor is leaked", || {
             self.descriptors() <= self.idle_descriptors
         });
+        let log = self.log();
+        assert!(!log.contains("panicked"));
+        let attached = log.matches("Acquired the bus name").count();
+        assert_eq!(attached, 1, "it was thrown off its bus");
+        if self.is_emulated() {
+            return;
+        }
         assert_eq!(self.status_line("Threads"), "1");
         let memory = self.memory_kb();
         println!("VmRSS {} kB, then {memory} kB", self.idle_memory_kb);
@@ -191,10 +198,12 @@ impl Manager {
             "grown from {} to {memory} kB",
             self.idle_memory_kb
         );
-        let log = self.log();
-        assert!(!log.contains("panicked"));
-        let attached = log.matches("Acquired the bus name").count();
-        assert_eq!(attached, 1, "it was thrown off its bus");
+    }
+
+    /// Whether qemu runs it, which has a thread of its own, and keeps what it has translated.
+    fn is_emulated(&self) -> bool {
+        let executable = fs::read_link(format!("/proc/{}/exe", self.process.id())).unwrap();
+        executable.to_string_lossy().contains("/qemu-")
     }
 
     pub fn descriptors(&self) -> usize {
