@@ -32,4 +32,5 @@ pub mod value;
 pub use error::{ConfigError, Notice, Origin};
 pub use load::{AgentOptions, Loaded, ManagerOptions, Roots, load_agent, load_manager};
 pub use schema::{AGENT_KEYS, AgentConfig, Key, MANAGER_KEYS, ManagerConfig};
+pub(crate) use similar::similar;
 pub use value::is_node_name;

@@ -4,7 +4,10 @@ use std::{fmt, io};
 
 use super::{client::Refusal, exit_status::ExitStatus};
 use crate::{
-    bus::{JobKind, error_name, names::MANAGER_BUS_NAME},
+    bus::{
+        JobKind, error_name,
+        names::{AGENT_BUS_NAME, MANAGER_BUS_NAME},
+    },
     limits,
 };
 
@@ -27,6 +30,8 @@ pub enum Error {
     NoManager,
     /// The manager left the bus while we waited for it.
     ManagerLeft,
+    /// The manager left the bus while we watched what it tells.
+    WatchEnded,
     /// The manager did not answer this method in time.
     NoAnswer {
         /// The method that was called.
@@ -61,6 +66,13 @@ pub enum Error {
         /// systemd's own words, which name the unit.
         message: String,
     },
+    /// There is no job with this number.
+    UnknownJob {
+        /// The number.
+        id: u32,
+    },
+    /// Nobody owns the agent's name on the bus.
+    NoAgent,
     /// Any other error that the manager replied.
     Refused {
         /// The node concerned, if it is about one.
@@ -139,6 +151,19 @@ impl Error {
         }
     }
 
+    /// The node that it is about, if it is about one.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Offline { node }
+            | Self::UnknownNode { node }
+            | Self::UnknownUnit { node, .. }
+            | Self::Job { node, .. } => Some(node),
+            Self::Refused { node, .. } => node.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The exit status of a run that ends with this error.
     #[must_use]
     pub fn status(&self) -> ExitStatus {
@@ -147,10 +172,14 @@ impl Error {
             | Self::BusLost
             | Self::NoManager
             | Self::ManagerLeft
+            | Self::WatchEnded
+            | Self::NoAgent
             | Self::NoAnswer { .. } => ExitStatus::NoManager,
             Self::Offline { .. } => ExitStatus::NodeOffline,
             Self::Job { result, .. } if result == "node-lost" => ExitStatus::NodeOffline,
-            Self::UnknownNode { .. } | Self::UnknownUnit { .. } => ExitStatus::Unknown,
+            Self::UnknownNode { .. } | Self::UnknownUnit { .. } | Self::UnknownJob { .. } => {
+                ExitStatus::Unknown
+            }
             Self::Malformed { .. }
             | Self::Denied { .. }
             | Self::Refused { .. }
@@ -175,6 +204,13 @@ impl fmt::Display for Error {
                 "The manager left the bus before it had answered; what was asked for may have \
                  happened or not"
             ),
+            Self::WatchEnded => write!(f, "The manager left the bus"),
+            Self::NoAgent => write!(
+                f,
+                "No agent owns the name {AGENT_BUS_NAME} on the system bus: is hirte-agent.service \
+                 running?"
+            ),
+            Self::UnknownJob { id } => write!(f, "There is no job {id}"),
             Self::NoAnswer { method } => write!(
                 f,
                 "The manager did not answer {method} within {} s",

@@ -3,22 +3,50 @@
 use std::{collections::HashMap, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
-use zbus::{ObjectPath, Variant, message::Body};
+use serde::Serialize;
+use zbus::{ObjectPath, OwnedObjectPath, Variant, message::Body};
 
 use super::{
-    client::{Answer, Call, Client, decode},
+    client::{Answer, Call, Client, Refusal, decode},
     error::{Error, Subject},
 };
 
 /// A node and its properties.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     pub name: String,
     /// `online` or `offline`.
     pub status: String,
     /// The address it is connected from; empty when it is offline.
     pub peer_ip: String,
+    /// When it was last heard of, in seconds since 1970; 0 for never.
+    pub last_seen_s: u64,
     pub last_seen: LastSeen,
+}
+
+/// A node as JSON.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Record<'a> {
+    node: &'a str,
+    status: &'a str,
+    ip: Option<&'a str>,
+    last_seen: Option<u64>,
+}
+
+impl Node {
+    pub fn record(&self) -> Record<'_> {
+        Record {
+            node: &self.name,
+            status: &self.status,
+            ip: Some(self.peer_ip.as_str()).filter(|ip| !ip.is_empty()),
+            last_seen: Some(self.last_seen_s).filter(|seconds| *seconds != 0),
+        }
+    }
+
+    /// What is told anew when it is watched: the time is not, which goes on by itself.
+    pub fn connection(&self) -> String {
+        format!("{} {}", self.status, self.peer_ip)
+    }
 }
 
 /// When a node was last heard of.
@@ -56,6 +84,29 @@ pub(super) async fn of_fleet(client: &mut Client) -> Result<(Vec<Node>, Vec<Erro
     Ok((told, failures))
 }
 
+/// The names and paths of the nodes that are online, in the order of the configuration.
+pub(super) async fn online(client: &mut Client) -> Result<Vec<(String, OwnedObjectPath)>, Error> {
+    let body = client
+        .call(Call::manager("ListNodes", &()), Subject::Fleet)
+        .await?;
+    let nodes: Vec<(String, OwnedObjectPath, &str)> = decode("ListNodes", &body)?;
+    let online = nodes.into_iter().filter(|(.., state)| *state == "online");
+    Ok(online.map(|(name, path, _)| (name, path)).collect())
+}
+
+/// The nodes that failed to answer, as the lists of the whole fleet name them: node, error, message.
+pub(super) fn failures(told: Vec<(&str, &str, &str)>) -> Vec<Error> {
+    let failure = |(node, name, message): (&str, &str, &str)| {
+        let refusal = Refusal {
+            name: name.to_owned(),
+            message: message.to_owned(),
+            from_bus: false,
+        };
+        Error::from_refusal(refusal, Subject::Node(node))
+    };
+    told.into_iter().map(failure).collect()
+}
+
 /// The node called `name`.
 pub(super) async fn one(client: &mut Client, name: &str) -> Result<Node, Error> {
     let path = client.node(name).await?;
@@ -75,6 +126,7 @@ fn node_of(name: &str, answer: Answer) -> Result<Node, Error> {
         name: name.to_owned(),
         status: property::<&str>(&properties, "Status")?.to_owned(),
         peer_ip: property::<&str>(&properties, "PeerIp")?.to_owned(),
+        last_seen_s: times.0,
         last_seen: LastSeen::read(times, Duration::try_from(now).unwrap_or_default()),
     })
 }

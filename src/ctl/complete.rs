@@ -1,0 +1,278 @@
+//! What can stand in place of the last word of a command line, for the completion of shells.
+//!
+//! The scripts in `data/completions` hand over the words and print what comes back: a candidate on a
+//! line, a tabulator, what it is. Nodes and units are those of the live fleet; where no manager
+//! answers there are none.
+
+use std::{collections::BTreeMap, fmt::Write as _, io::Write};
+
+use argh::{CommandInfoWithArgs, FlagInfoKind};
+use async_io::Timer;
+use smol::future::FutureExt;
+
+use super::{
+    arguments::{
+        self,
+        words::{JOB_MODES, METRICS, ONLINE, SIGNALS, WHOM},
+    },
+    client::{Call, Client},
+    error::{Error, Subject},
+    list_jobs, list_unit_files, list_units, nodes,
+    output::is_hostile,
+    runtime::{self, SmolRuntime},
+};
+use crate::limits;
+
+/// Candidates, and what each is.
+type Candidates = BTreeMap<String, String>;
+
+/// What an argument is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Command,
+    Node,
+    /// A unit that is loaded.
+    Loaded,
+    /// A unit that is loaded or has a file.
+    Unit,
+    /// A unit that has a file.
+    File,
+    /// A target that has a file.
+    Target,
+    Job,
+    Level,
+    Words(&'static [&'static str]),
+}
+
+/// The levels of `set-loglevel`.
+const LEVELS: [&str; 4] = ["DEBUG", "INFO", "WARN", "ERROR"];
+/// What can stand in place of a node behind `monitor`.
+const CONNECTIONS: [&str; 1] = ["node-connection"];
+
+/// Prints the candidates for the last of the words.
+pub(super) fn run(words: &[String]) {
+    let (last, before) = match words {
+        [before @ .., last] => (last.as_str(), before),
+        [] => ("", words),
+    };
+    let candidates = runtime::block_on(async |runtime| {
+        let slow = async {
+            Timer::after(limits::COMPLETION).await;
+            Candidates::new()
+        };
+        candidates(&runtime, before, last).or(slow).await
+    });
+    let mut lines = String::new();
+    for (candidate, what) in &candidates {
+        // A name that a shell or terminal could take for something else is not worth it.
+        if candidate.starts_with(last) && !candidate.chars().any(is_hostile) {
+            let what: String = what.chars().filter(|c| !is_hostile(*c)).collect();
+            // Writing to a String does not fail.
+            let _ = writeln!(lines, "{candidate}\t{what}");
+        }
+    }
+    // The shell that asked may have gone.
+    let _ = std::io::stdout().write_all(lines.as_bytes());
+}
+
+async fn candidates(runtime: &SmolRuntime, before: &[String], last: &str) -> Candidates {
+    let info = arguments::info();
+    let Some(at) = before.iter().position(|word| !word.starts_with('-')) else {
+        return if last.starts_with('-') {
+            options(&info)
+        } else {
+            of_words(runtime, &[Kind::Command], "").await
+        };
+    };
+    let command = before[at].as_str();
+    if command == "help" {
+        return of_words(runtime, &[Kind::Command], "").await;
+    }
+    let Some(info) = info.commands.iter().find(|of| of.name == command) else {
+        return Candidates::new();
+    };
+    let typed = Typed::read(&info.command, &before[at + 1..]);
+    if let Some(option) = typed.open {
+        return words(values(option));
+    }
+    if !typed.is_ended && last.starts_with('-') {
+        return match last.split_once('=') {
+            Some((option, _)) => {
+                let values = values(option).iter();
+                let values = values.map(|value| (format!("{option}={value}"), String::new()));
+                values.collect()
+            }
+            None => options(&info.command),
+        };
+    }
+    let kinds = kinds(command, &typed.arguments);
+    let node = typed.arguments.first().copied().unwrap_or_default();
+    let mut found = of_words(runtime, &kinds, node).await;
+    // Nobody names a unit twice.
+    for unit in typed.arguments.iter().skip(1) {
+        found.remove(*unit);
+    }
+    found
+}
+
+/// What was typed behind the command.
+struct Typed<'a> {
+    /// What is no option.
+    arguments: Vec<&'a str>,
+    /// The option whose value comes next.
+    open: Option<&'static str>,
+    /// `--` was there.
+    is_ended: bool,
+}
+
+impl<'a> Typed<'a> {
+    fn read(command: &CommandInfoWithArgs, words: &'a [String]) -> Self {
+        let mut typed = Self {
+            arguments: Vec::new(),
+            open: None,
+            is_ended: false,
+        };
+        for word in words {
+            if typed.open.take().is_some() {
+                continue;
+            }
+            if typed.is_ended || !word.starts_with('-') {
+                typed.arguments.push(word);
+            } else if word == "--" {
+                typed.is_ended = true;
+            } else {
+                let short = word.strip_prefix('-').and_then(|rest| rest.parse().ok());
+                let flag = command.flags.iter().find(|flag| {
+                    flag.long == word || (flag.short.is_some() && flag.short == short)
+                });
+                let flag = flag.filter(|flag| matches!(flag.kind, FlagInfoKind::Option { .. }));
+                typed.open = flag.map(|flag| flag.long);
+            }
+        }
+        typed
+    }
+}
+
+fn options(command: &CommandInfoWithArgs) -> Candidates {
+    let flags = command.flags.iter();
+    flags
+        .map(|flag| (flag.long.to_owned(), flag.description.to_owned()))
+        .collect()
+}
+
+/// The words that can be the value of an option.
+fn values(option: &str) -> &'static [&'static str] {
+    const SIGNAL_NAMES: [&str; SIGNALS.len()] = {
+        let mut names = [""; SIGNALS.len()];
+        let mut index = 0;
+        while index < names.len() {
+            names[index] = SIGNALS[index].0;
+            index += 1;
+        }
+        names
+    };
+    match option {
+        "--job-mode" => &JOB_MODES,
+        "--kill-whom" => &WHOM,
+        "--signal" => &SIGNAL_NAMES,
+        _ => &[],
+    }
+}
+
+/// What the next argument of a command is, behind those that were typed.
+fn kinds(command: &str, typed: &[&str]) -> Vec<Kind> {
+    match (command, typed) {
+        ("cancel", _) => vec![Kind::Job],
+        ("metrics", []) => vec![Kind::Words(&METRICS)],
+        ("is-online", []) => vec![Kind::Words(&ONLINE)],
+        ("is-online", ["node"]) => vec![Kind::Node],
+        ("monitor", []) => vec![Kind::Node, Kind::Words(&CONNECTIONS)],
+        ("set-loglevel", []) => vec![Kind::Node, Kind::Level],
+        ("set-loglevel", [level]) if LEVELS.contains(level) => vec![],
+        ("set-loglevel", [_]) => vec![Kind::Level],
+        ("list-nodes" | "version" | "metrics" | "is-online" | "set-loglevel", _) => vec![],
+        (_, []) => vec![Kind::Node],
+        ("start" | "restart", _) => vec![Kind::Unit],
+        (
+            "stop" | "reload" | "status" | "monitor" | "freeze" | "thaw" | "kill" | "reset-failed",
+            _,
+        ) => vec![Kind::Loaded],
+        ("enable" | "disable" | "is-enabled", _) => vec![Kind::File],
+        ("set-default", [_]) => vec![Kind::Target],
+        _ => vec![],
+    }
+}
+
+fn words(words: &[&str]) -> Candidates {
+    let words = words.iter();
+    words
+        .map(|word| ((*word).to_owned(), String::new()))
+        .collect()
+}
+
+/// The candidates of these kinds; units are those of the node.
+async fn of_words(runtime: &SmolRuntime, kinds: &[Kind], node: &str) -> Candidates {
+    let mut found = Candidates::new();
+    let mut client = None;
+    for kind in kinds {
+        found.extend(match kind {
+            Kind::Command => commands(),
+            Kind::Level => words(&LEVELS),
+            Kind::Words(given) => words(given),
+            of_fleet => {
+                if client.is_none() {
+                    client = Client::connect(runtime.clone()).await.ok();
+                }
+                let Some(client) = &mut client else {
+                    continue;
+                };
+                // Who has typed half a word wants no complaint.
+                live(client, *of_fleet, node).await.unwrap_or_default()
+            }
+        });
+    }
+    found
+}
+
+fn commands() -> Candidates {
+    let commands = arguments::info().commands.into_iter();
+    commands
+        .map(|of| (of.name.to_owned(), of.command.description.to_owned()))
+        .chain([("help".to_owned(), "Tell more about a command.".to_owned())])
+        .collect()
+}
+
+/// The candidates that only the manager knows.
+async fn live(client: &mut Client, kind: Kind, node: &str) -> Result<Candidates, Error> {
+    let mut found = Candidates::new();
+    match kind {
+        Kind::Node => {
+            let (nodes, _) = nodes::of_fleet(client).await?;
+            found.extend(nodes.into_iter().map(|node| (node.name, node.status)));
+        }
+        Kind::Job => {
+            let ids = list_jobs::ids(client).await?;
+            found.extend(ids.into_iter().map(|id| (id.to_string(), String::new())));
+        }
+        _ => {}
+    }
+    if matches!(kind, Kind::Unit | Kind::File | Kind::Target) {
+        let path = client.node(node).await?;
+        let list = Call::node(&path, "ListUnitFiles", &());
+        let body = client.call(list, Subject::Node(node)).await?;
+        let files = list_unit_files::of_node(node, &body)?.into_iter();
+        let files = files.filter(|file| kind != Kind::Target || file.name.ends_with(".target"));
+        found.extend(files.map(|file| (file.name.to_owned(), file.state.to_owned())));
+    }
+    if matches!(kind, Kind::Unit | Kind::Loaded) {
+        let path = client.node(node).await?;
+        let list = Call::node(&path, "ListUnits", &());
+        let body = client.call(list, Subject::Node(node)).await?;
+        let units = list_units::units_of_node(node, &body)?.into_iter();
+        found.extend(units.map(|unit| {
+            let state = format!("{} ({})", unit.active, unit.sub);
+            (unit.name.to_owned(), state)
+        }));
+    }
+    Ok(found)
+}
