@@ -9,8 +9,14 @@
 
 #[path = "support/bus.rs"]
 mod bus;
+#[path = "hirtectl/commands.rs"]
+mod commands;
+#[path = "hirtectl/json.rs"]
+mod json;
 #[path = "hirtectl/mock.rs"]
 mod mock;
+#[path = "hirtectl/shells.rs"]
+mod shells;
 
 use std::{
     fs,
@@ -721,11 +727,11 @@ fn the_command_line_is_checked_before_the_bus_is_asked() {
         (&[], "No command given\n"),
         (
             &["start", "rpi4"],
-            "Required positional arguments not provided:\n    unit\n",
+            "Required positional arguments not provided:\n    units\n",
         ),
         (
             &["list-nodes", "--filter=x"],
-            "Unrecognized argument: --filter\n",
+            "Unrecognized argument: --filter=x\n",
         ),
         (
             &["list-units", "-f"],

@@ -42,9 +42,10 @@ pub(super) struct UnitStatus {
     pub cpu_ns: Option<u64>,
     /// Freezer state, such as `running` or `frozen`.
     pub freezer: Option<String>,
-    /// How the main process ended: what happened (`exited`, `killed`, `dumped`), and its exit status
-    /// or signal.
-    pub main_exit: Option<(&'static str, i32)>,
+    /// How the main process ended: `exited`, `killed` or `dumped`.
+    pub main_code: Option<&'static str>,
+    /// Its exit status or signal.
+    pub main_status: Option<i32>,
 }
 
 type Properties<'b> = HashMap<&'b str, Variant<'b>>;
@@ -61,6 +62,7 @@ impl UnitStatus {
         }
         let active = state("ActiveState")?;
         let text = |name| text(&properties, name);
+        let main_exit = main_exit(&properties);
         Ok(Some(Self {
             node: node.to_owned(),
             unit: unit.to_owned(),
@@ -80,7 +82,8 @@ impl UnitStatus {
             memory_bytes: number(&properties, "MemoryCurrent"),
             cpu_ns: number(&properties, "CPUUsageNSec"),
             freezer: text("FreezerState"),
-            main_exit: main_exit(&properties),
+            main_code: main_exit.map(|(code, _)| code),
+            main_status: main_exit.map(|(_, status)| status),
         }))
     }
 
@@ -172,10 +175,12 @@ impl UnitStatus {
 
     fn main_process(&self) -> Option<String> {
         let pid = self.main_pid?;
-        Some(match self.main_exit {
-            None => pid.to_string(),
-            Some((what @ "exited", status)) => format!("{pid} (code={what}, status={status})"),
-            Some((what, signal)) => format!("{pid} (code={what}, signal={signal})"),
+        Some(match (self.main_code, self.main_status) {
+            (Some(code @ "exited"), Some(status)) => {
+                format!("{pid} (code={code}, status={status})")
+            }
+            (Some(code), Some(signal)) => format!("{pid} (code={code}, signal={signal})"),
+            _ => pid.to_string(),
         })
     }
 
