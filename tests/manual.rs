@@ -106,6 +106,7 @@ fn list(rows: &[Vec<&str>]) -> String {
     // The row below the header is the rule.
     for row in rows.iter().skip(1) {
         let tag = match (header[0], row[..].len()) {
+            ("key", 3) if row[1] == "(none)" => format!("{} (no default)", row[0]),
             ("key", 3) => format!("{} (default: {})", row[0], row[1]),
             ("command", 3) => format!("{} {}", row[0], row[1].replace('`', "")),
             _ => row[0].to_owned(),
@@ -134,13 +135,22 @@ fn key_sections(document: &str, file: &str) -> String {
     for heading in key_headings(document) {
         let is_agents = heading.contains("of the agent");
         if is_agents == (file == "agent.conf") {
-            let title = heading.trim_start_matches(['#', ' ']).to_uppercase();
-            let title = roff(&title).replace("\\fB", "").replace("\\fR", "");
+            let title = title(heading.trim_start_matches(['#', ' ']));
             let list = list(&table(document, heading));
             write!(sections, ".SH \"{title}\"\n{list}").unwrap();
         }
     }
     sections
+}
+
+/// A heading of a page: capitals, but what stands in backticks is as it has to be written.
+fn title(heading: &str) -> String {
+    let parts = heading.split('`').enumerate();
+    let parts = parts.map(|(index, part)| match index % 2 {
+        1 => part.to_owned(),
+        _ => part.to_uppercase(),
+    });
+    parts.collect::<String>().replace('-', "\\-")
 }
 
 fn key_headings(document: &str) -> impl Iterator<Item = &str> {
