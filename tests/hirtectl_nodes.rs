@@ -42,7 +42,8 @@ const UNITS: [(&str, &str); 5] = [
     ),
     (
         "wanted.service",
-        "[Service]\nExecStart=/bin/sleep 600\n[Install]\nWantedBy=multi-user.target\n",
+        "[Service]\nExecStart=/bin/sleep 600\n[Install]\nWantedBy=multi-user.target\n\
+         Alias=alias.service\n",
     ),
 ];
 
@@ -179,8 +180,8 @@ fn processes_are_frozen_and_signalled(fleet: &Fleet) {
     assert_eq!(fleet.shown("traps.service", "FreezerState"), "running");
     fleet.check(
         "freeze rpi4 traps half",
-        1,
-        &["traps.service freeze", "half"],
+        5,
+        &["traps.service freeze", "half.service not loaded"],
     );
     fleet.check("thaw rpi4 traps", 0, &[]);
     let kill = "kill rpi4 traps --kill-whom=main --signal=SIGUSR1";
@@ -192,7 +193,7 @@ fn processes_are_frozen_and_signalled(fleet: &Fleet) {
     lab::eventually(SOON, "the unit ended", || {
         fleet.shown("traps.service", "ActiveState") == "inactive"
     });
-    fleet.check("kill rpi4 traps", 1, &["traps.service"]);
+    fleet.check("kill rpi4 traps", 5, &["traps.service not loaded"]);
 }
 
 fn unit_files_change(fleet: &Fleet) {
@@ -210,11 +211,14 @@ fn unit_files_change(fleet: &Fleet) {
     assert_eq!(state().stdout, "enabled-runtime\n");
     fleet.check("is-enabled rpi4 wanted", 0, &["enabled-runtime\n"]);
     fleet.check("disable rpi4 wanted --runtime", 0, &["Removed \"/run/"]);
-    let link = "/etc/systemd/system/multi-user.target.wants/wanted.service";
-    fleet.rpi4.ok(&["ln", "-s", "/dev/null", link]);
+    let link = "/etc/systemd/system/alias.service";
+    fleet
+        .rpi4
+        .ok(&["ln", "-s", "/etc/systemd/system/slow.service", link]);
+    fleet.check("enable rpi4 wanted", 1, &["alias.service already exists"]);
     fleet.check("enable rpi4 wanted --force", 0, &["Created symlink /etc/"]);
     let target = fleet.rpi4.ok(&["readlink", link]);
-    assert_eq!(target, "/etc/systemd/system/wanted.service\n");
+    assert_eq!(target.trim(), "/etc/systemd/system/wanted.service");
     fleet.check(
         "is-enabled rpi4 wanted dbus nope",
         5,

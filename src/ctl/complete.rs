@@ -6,13 +6,13 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, io::Write};
 
-use argh::{CommandInfoWithArgs, FlagInfoKind};
 use async_io::Timer;
 use smol::future::FutureExt;
 
 use super::{
     arguments::{
-        self,
+        read,
+        table::{COMMANDS, HELP, OPTIONS, Opt, Spec},
         words::{JOB_MODES, METRICS, ONLINE, SIGNALS, WHOM},
     },
     client::{Call, Client},
@@ -76,36 +76,35 @@ pub(super) fn run(words: &[String]) {
 }
 
 async fn candidates(runtime: &SmolRuntime, before: &[String], last: &str) -> Candidates {
-    let info = arguments::info();
     let Some(at) = before.iter().position(|word| !word.starts_with('-')) else {
         return if last.starts_with('-') {
-            options(&info)
+            options(OPTIONS)
         } else {
             of_words(runtime, &[Kind::Command], "").await
         };
     };
-    let command = before[at].as_str();
-    if command == "help" {
-        return of_words(runtime, &[Kind::Command], "").await;
-    }
-    let Some(info) = info.commands.iter().find(|of| of.name == command) else {
+    let Some(spec) = read::find(&before[at..]) else {
         return Candidates::new();
     };
-    let typed = Typed::read(&info.command, &before[at + 1..]);
+    if spec.name == "help" {
+        return commands();
+    }
+    let after = at + spec.name.split(' ').count();
+    let typed = Typed::read(spec, &before[after..]);
     if let Some(option) = typed.open {
         return words(values(option));
     }
     if !typed.is_ended && last.starts_with('-') {
         return match last.split_once('=') {
             Some((option, _)) => {
-                let values = values(option).iter();
+                let values = values(option.trim_start_matches('-')).iter();
                 let values = values.map(|value| (format!("{option}={value}"), String::new()));
                 values.collect()
             }
-            None => options(&info.command),
+            None => options(spec.options.iter().chain([&HELP])),
         };
     }
-    let kinds = kinds(command, &typed.arguments);
+    let kinds = kinds(spec.name, &typed.arguments);
     let node = typed.arguments.first().copied().unwrap_or_default();
     let mut found = of_words(runtime, &kinds, node).await;
     // Nobody names a unit twice.
@@ -126,7 +125,7 @@ struct Typed<'a> {
 }
 
 impl<'a> Typed<'a> {
-    fn read(command: &CommandInfoWithArgs, words: &'a [String]) -> Self {
+    fn read(spec: &'static Spec, words: &'a [String]) -> Self {
         let mut typed = Self {
             arguments: Vec::new(),
             open: None,
@@ -141,22 +140,23 @@ impl<'a> Typed<'a> {
             } else if word == "--" {
                 typed.is_ended = true;
             } else {
+                let long = word.strip_prefix("--");
                 let short = word.strip_prefix('-').and_then(|rest| rest.parse().ok());
-                let flag = command.flags.iter().find(|flag| {
-                    flag.long == word || (flag.short.is_some() && flag.short == short)
+                let option = spec.options.iter().find(|option| {
+                    Some(option.long) == long || (short.is_some() && option.short == short)
                 });
-                let flag = flag.filter(|flag| matches!(flag.kind, FlagInfoKind::Option { .. }));
-                typed.open = flag.map(|flag| flag.long);
+                let option = option.filter(|option| option.value.is_some());
+                typed.open = option.map(|option| option.long);
             }
         }
         typed
     }
 }
 
-fn options(command: &CommandInfoWithArgs) -> Candidates {
-    let flags = command.flags.iter();
-    flags
-        .map(|flag| (flag.long.to_owned(), flag.description.to_owned()))
+fn options(options: impl IntoIterator<Item = &'static Opt>) -> Candidates {
+    let options = options.into_iter();
+    options
+        .map(|option| (format!("--{}", option.long), option.about.to_owned()))
         .collect()
 }
 
@@ -172,9 +172,9 @@ fn values(option: &str) -> &'static [&'static str] {
         names
     };
     match option {
-        "--job-mode" => &JOB_MODES,
-        "--kill-whom" => &WHOM,
-        "--signal" => &SIGNAL_NAMES,
+        "job-mode" => &JOB_MODES,
+        "kill-whom" => &WHOM,
+        "signal" => &SIGNAL_NAMES,
         _ => &[],
     }
 }
@@ -235,10 +235,9 @@ async fn of_words(runtime: &SmolRuntime, kinds: &[Kind], node: &str) -> Candidat
 }
 
 fn commands() -> Candidates {
-    let commands = arguments::info().commands.into_iter();
+    let commands = COMMANDS.iter();
     commands
-        .map(|of| (of.name.to_owned(), of.command.description.to_owned()))
-        .chain([("help".to_owned(), "Tell more about a command.".to_owned())])
+        .map(|spec| (spec.name.to_owned(), spec.about.to_owned()))
         .collect()
 }
 

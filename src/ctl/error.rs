@@ -151,6 +151,17 @@ impl Error {
         }
     }
 
+    /// That a unit does not exist, with its name, where systemd's own words leave it out.
+    pub(super) fn naming(self, unit: &str) -> Self {
+        match self {
+            Self::UnknownUnit { node, .. } => Self::UnknownUnit {
+                node,
+                message: format!("Unit {unit} could not be found."),
+            },
+            error => error,
+        }
+    }
+
     /// The node that it is about, if it is about one.
     #[must_use]
     pub fn node(&self) -> Option<&str> {

@@ -43,7 +43,7 @@ pub(super) async fn run(
     output: &mut Output,
     of: &IsOnline,
 ) -> Result<ExitStatus, Error> {
-    let deadline = Instant::now() + of.wait.map(|wait| wait.0).unwrap_or_default();
+    let deadline = Instant::now() + of.wait.0;
     let mut client = None;
     let status = loop {
         let status = ask(runtime, &mut client, of).await;

@@ -4,25 +4,13 @@ use serde::Serialize;
 use zbus::OwnedObjectPath;
 
 use super::{
-    arguments::words::JobMode,
+    arguments::commands::Job,
     client::{Call, Client, Signal, decode},
     error::Error,
     exit_status::ExitStatus,
     output::Output,
     units,
 };
-use crate::bus::JobKind;
-
-/// What is asked for.
-#[derive(Debug)]
-pub(super) struct Request<'a> {
-    pub kind: JobKind,
-    pub node: &'a str,
-    pub units: Vec<String>,
-    pub mode: Option<JobMode>,
-    /// Do not wait for the ends.
-    pub no_block: bool,
-}
 
 /// A job and how it ended.
 #[derive(Serialize)]
@@ -40,20 +28,20 @@ struct Record<'a> {
 pub(super) async fn run(
     client: &mut Client,
     output: &mut Output,
-    request: &Request<'_>,
+    request: &Job,
 ) -> Result<ExitStatus, Error> {
-    let (kind, node) = (request.kind, request.node);
+    let (kind, node, units) = (request.kind, &request.of.node, &request.of.units);
     if !request.no_block {
         client.watch_jobs(node).await?;
     }
     let label = |units: &str| format!("Waiting for {node} to {kind} {units}");
-    client.waiting_for(label(&request.units.join(", ")));
-    let mode = request.mode.unwrap_or_default().0;
+    client.waiting_for(label(&units.join(", ")));
+    let mode = request.mode.0;
     let method = kind.method();
     let (mut jobs, failures) = units::ask_each(
         client,
         node,
-        &request.units,
+        units,
         |path, unit| Call::node(path, method, &(unit, mode)),
         |_, body| decode::<OwnedObjectPath>(method, &body?),
     )
@@ -86,7 +74,7 @@ pub(super) async fn run(
 /// Prints how a job ended, and complains if that was no success.
 fn ended(
     output: &mut Output,
-    request: &Request<'_>,
+    request: &Job,
     unit: &str,
     job: &OwnedObjectPath,
     result: String,
@@ -96,7 +84,7 @@ fn ended(
         "done" | "skipped" => ExitStatus::Done,
         _ => output.fail(&Error::Job {
             kind: request.kind,
-            node: request.node.to_owned(),
+            node: request.of.node.clone(),
             unit: unit.to_owned(),
             result,
         }),
@@ -105,7 +93,7 @@ fn ended(
 
 fn print(
     output: &mut Output,
-    request: &Request<'_>,
+    request: &Job,
     unit: &str,
     job: &OwnedObjectPath,
     result: Option<&str>,
@@ -118,7 +106,7 @@ fn print(
         (None, None) => format!("Unit {unit} {kind} operation queued as {job}"),
     });
     output.record(&Record {
-        node: request.node,
+        node: &request.of.node,
         unit,
         operation: kind.as_str(),
         job: id,

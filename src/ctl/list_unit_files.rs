@@ -4,6 +4,7 @@ use serde::Serialize;
 use zbus::message::Body;
 
 use super::{
+    arguments::commands::List,
     client::{Call, Client, decode},
     error::{Error, Subject},
     exit_status::ExitStatus,
@@ -38,14 +39,14 @@ const FLEET_COLUMNS: [Column; 3] = [
 const NODE_COLUMNS: [Column; 2] = [Column::left("ID").at_least(80), STATE];
 const STATE: Column = Column::left("STATE").at_least(19).right();
 
-/// Prints the unit files of `node`, or of the fleet, whose names match the pattern `filter`.
+/// Prints the unit files of a node, or of the fleet, whose names match the pattern.
 pub(super) async fn run(
     client: &mut Client,
     output: &mut Output,
-    node: Option<&str>,
-    filter: Option<&str>,
+    of: &List,
 ) -> Result<ExitStatus, Error> {
-    let Some(node) = node else {
+    let filter = of.filter.as_deref();
+    let Some(node) = &of.node else {
         return match client
             .ask(Call::manager("ListUnitFilesDetailed", &()))
             .await?

@@ -4,6 +4,7 @@ use serde::Serialize;
 use zbus::{ObjectPath, message::Body};
 
 use super::{
+    arguments::commands::List,
     client::{Call, Client, decode},
     error::{Error, Subject},
     exit_status::ExitStatus,
@@ -69,14 +70,14 @@ const NODE_COLUMNS: [Column; 3] = [Column::left("ID").at_least(80), ACTIVE, SUB]
 const ACTIVE: Column = Column::left("ACTIVE").at_least(9).right();
 const SUB: Column = Column::left("SUB").at_least(9).right();
 
-/// Prints the units of `node`, or of the fleet, whose names match the pattern `filter`.
+/// Prints the units of a node, or of the fleet, whose names match the pattern.
 pub(super) async fn run(
     client: &mut Client,
     output: &mut Output,
-    node: Option<&str>,
-    filter: Option<&str>,
+    of: &List,
 ) -> Result<ExitStatus, Error> {
-    match node {
+    let filter = of.filter.as_deref();
+    match &of.node {
         Some(node) => {
             let path = client.node(node).await?;
             let list = Call::node(&path, "ListUnits", &());

@@ -45,14 +45,14 @@ use self::{
     output::Output,
     unit_operation::Operation,
 };
-use crate::{bus::JobKind, cmdline::Stop};
+use crate::cmdline::Stop;
 
 /// Runs hirtectl with these arguments (without the program's own name) to its end.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut output = Output::stdout();
     let status = match arguments::parse(args) {
-        Ok(Task::Command(command)) => {
-            output.set_form(command.form());
+        Ok(Task::Command(command, form)) => {
+            output.set_form(form);
             run(&command, &mut output)
         }
         Ok(Task::Complete(words)) => {
@@ -81,7 +81,7 @@ struct VersionRecord {
 }
 
 fn run(command: &Command, output: &mut Output) -> ExitStatus {
-    if let Command::Version(_) = command {
+    if *command == Command::Version {
         let version = env!("CARGO_PKG_VERSION");
         output.line(version);
         output.record(&VersionRecord { version });
@@ -105,109 +105,47 @@ async fn carry_out(
     output: &mut Output,
 ) -> Result<ExitStatus, Error> {
     match command {
-        Command::ListUnits(of) => {
-            list_units::run(client, output, of.node.as_deref(), of.filter.as_deref()).await
-        }
-        Command::ListUnitFiles(of) => {
-            list_unit_files::run(client, output, of.node.as_deref(), of.filter.as_deref()).await
-        }
-        Command::ListNodes(_) => list_nodes::run(client, output).await,
-        Command::ListJobs(of) => list_jobs::run(client, output, of.node.as_deref()).await,
-        Command::Status(of) if of.watch => status::watch(client, output, &of.node_and_units).await,
-        Command::Status(of) => status::run(client, output, &of.node_and_units).await,
-        Command::Monitor(of) => match &of.node_and_units[..] {
+        Command::ListUnits(of) => list_units::run(client, output, of).await,
+        Command::ListUnitFiles(of) => list_unit_files::run(client, output, of).await,
+        Command::ListNodes => list_nodes::run(client, output).await,
+        Command::ListJobs(node) => list_jobs::run(client, output, node.as_deref()).await,
+        Command::Status {
+            watch: true,
+            node_and_units,
+        } => status::watch(client, output, node_and_units).await,
+        Command::Status { node_and_units, .. } => status::run(client, output, node_and_units).await,
+        Command::Monitor(of) => match &of[..] {
             [only] if only == "node-connection" => status::watch(client, output, &[]).await,
             node_and_units => monitor::run(client, output, node_and_units).await,
         },
-        Command::Cancel(of) => list_jobs::cancel(client, output, &of.jobs).await,
-        Command::ResetFailed(of) => {
-            unit_operation::reset_failed(client, output, &of.node_and_units).await
+        Command::Job(request) => job::run(client, output, request).await,
+        Command::Cancel(jobs) => list_jobs::cancel(client, output, jobs).await,
+        Command::Freeze(of) => unit_operation::run(client, output, Operation::Freeze, of).await,
+        Command::Thaw(of) => unit_operation::run(client, output, Operation::Thaw, of).await,
+        Command::Kill { of, whom, signal } => {
+            let (whom, signal) = (whom.0, signal.0);
+            let kill = Operation::Kill { whom, signal };
+            unit_operation::run(client, output, kill, of).await
         }
-        Command::GetDefault(of) => default_target::get(client, output, &of.node).await,
-        Command::SetDefault(of) => default_target::set(client, output, &of.node, &of.target).await,
-        Command::DaemonReload(of) => daemon_reload::run(client, &of.node).await,
-        Command::SetLoglevel(of) => match &of.node_and_level[..] {
-            [level] => set_loglevel::run(client, None, level).await,
-            [node, level, ..] => set_loglevel::run(client, Some(node), level).await,
-            [] => Ok(ExitStatus::Usage),
-        },
-        Command::Metrics(of) => match of.action.0 {
+        Command::ResetFailed(of) => unit_operation::reset_failed(client, output, of).await,
+        Command::Enable(how) => unit_files::enable(client, output, how).await,
+        Command::Disable(how) => unit_files::disable(client, output, how).await,
+        Command::IsEnabled(of) => unit_files::is_enabled(client, output, of).await,
+        Command::GetDefault(node) => default_target::get(client, output, node).await,
+        Command::SetDefault { node, target } => {
+            default_target::set(client, output, node, target).await
+        }
+        Command::DaemonReload(node) => daemon_reload::run(client, node).await,
+        Command::SetLoglevel { node, level } => {
+            set_loglevel::run(client, node.as_deref(), level).await
+        }
+        Command::Metrics(action) => match action.0 {
             "listen" => metrics::listen(client, output).await,
             action => metrics::switch(client, output, action == "enable").await,
         },
-        Command::Start(_) | Command::Stop(_) | Command::Restart(_) | Command::Reload(_) => {
-            jobs(command, client, output).await
-        }
-        _ => of_units(command, client, output).await,
+        // These do without a manager that is there.
+        Command::IsOnline(_) | Command::Version => Ok(ExitStatus::Done),
     }
-}
-
-/// Carries out a command that requests jobs.
-async fn jobs(
-    command: &Command,
-    client: &mut Client,
-    output: &mut Output,
-) -> Result<ExitStatus, Error> {
-    macro_rules! request {
-        ($kind:ident, $of:ident) => {
-            job::Request {
-                kind: JobKind::$kind,
-                node: &$of.node,
-                units: units::full_names(&$of.units),
-                mode: $of.job_mode,
-                no_block: $of.no_block,
-            }
-        };
-    }
-    let request = match command {
-        Command::Start(of) => request!(Start, of),
-        Command::Stop(of) => request!(Stop, of),
-        Command::Restart(of) => request!(Restart, of),
-        Command::Reload(of) => request!(Reload, of),
-        _ => return Ok(ExitStatus::Usage),
-    };
-    job::run(client, output, &request).await
-}
-
-/// Carries out a command that does something to units at once.
-async fn of_units(
-    command: &Command,
-    client: &mut Client,
-    output: &mut Output,
-) -> Result<ExitStatus, Error> {
-    let (node, units, operation) = match command {
-        Command::Freeze(of) => (&of.node, &of.units, Operation::Freeze),
-        Command::Thaw(of) => (&of.node, &of.units, Operation::Thaw),
-        Command::Kill(of) => {
-            let whom = of.whom.unwrap_or_default().0;
-            let signal = of.signal.unwrap_or_default().0;
-            (&of.node, &of.units, Operation::Kill { whom, signal })
-        }
-        Command::Enable(of) => {
-            let how = unit_files::How {
-                runtime: of.runtime,
-                force: of.force,
-                reload: !of.no_reload,
-            };
-            let units = units::full_names(&of.units);
-            return unit_files::enable(client, output, &of.node, &units, how).await;
-        }
-        Command::Disable(of) => {
-            let how = unit_files::How {
-                runtime: of.runtime,
-                force: false,
-                reload: !of.no_reload,
-            };
-            let units = units::full_names(&of.units);
-            return unit_files::disable(client, output, &of.node, &units, how).await;
-        }
-        Command::IsEnabled(of) => {
-            let units = units::full_names(&of.units);
-            return unit_files::is_enabled(client, output, &of.node, &units).await;
-        }
-        _ => return Ok(ExitStatus::Usage),
-    };
-    unit_operation::run(client, output, operation, node, &units::full_names(units)).await
 }
 
 /// Writes out what was printed; that this fails is a failure of a run that had none.

@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use zbus::{Message, OwnedObjectPath, Variant};
 
 use super::{
+    arguments::commands::full_names,
     client::{Call, Client, Signal, decode, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
     json,
     output::Output,
-    units,
 };
 use crate::bus::names::MONITOR_INTERFACE;
 
@@ -105,7 +105,7 @@ fn names(arguments: &[String]) -> Vec<String> {
     if parts.iter().any(|part| part == ALL) {
         return vec![ALL.to_owned()];
     }
-    units::full_names(&parts)
+    full_names(&parts)
 }
 
 fn tell(output: &mut Output, message: &Message) -> Result<(), Error> {

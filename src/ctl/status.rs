@@ -7,6 +7,7 @@ use smol::future::FutureExt;
 use zbus::OwnedObjectPath;
 
 use super::{
+    arguments::commands::full_names,
     client::{Call, Client, Signal, decode, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
@@ -78,7 +79,7 @@ pub(super) async fn watch(
         let monitor: OwnedObjectPath = decode("CreateMonitor", &body)?;
         rules.push(rule(&monitor, None));
         client.watch(&rules).await?;
-        let what = (node, units::full_names(units));
+        let what = (node, full_names(units));
         let call = Call::object(&monitor, MONITOR_INTERFACE, "SubscribeList", &what);
         client.call(call, Subject::Units(node)).await?;
     } else {
@@ -145,7 +146,7 @@ async fn show(
             Ok(ExitStatus::Done)
         }
         [node, units @ ..] => {
-            let units = units::full_names(units);
+            let units = full_names(units);
             of_units(client, output, node, &units, told).await
         }
     }
@@ -201,8 +202,7 @@ async fn of_units(
             };
             match body {
                 Ok(body) => UnitStatus::read(node, unit, &body)?.ok_or_else(unknown),
-                Err(Error::UnknownUnit { .. }) => Err(unknown()),
-                Err(error) => Err(error),
+                Err(error) => Err(error.naming(unit)),
             }
         },
     )

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{
+    arguments::commands::{UnitFiles, Units},
     client::{Call, Client, decode},
     daemon_reload,
     error::{Error, Subject},
@@ -10,17 +11,6 @@ use super::{
     output::Output,
     units,
 };
-
-/// How unit files are changed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct How {
-    /// Only until the node boots again.
-    pub runtime: bool,
-    /// Replace links that are in the way.
-    pub force: bool,
-    /// Have the node's systemd read its unit files afterwards.
-    pub reload: bool,
-}
 
 /// A change that systemd made: `symlink` or `unlink`, the file, and where a link points to.
 pub(super) type Change<'b> = (&'b str, &'b str, &'b str);
@@ -59,10 +49,9 @@ const ENABLED: [&str; 7] = [
 pub(super) async fn enable(
     client: &mut Client,
     output: &mut Output,
-    node: &str,
-    units: &[String],
-    how: How,
+    how: &UnitFiles,
 ) -> Result<ExitStatus, Error> {
+    let Units { node, units } = &how.of;
     let path = client.node(node).await?;
     let call = Call::node(&path, "EnableUnitFiles", &(units, how.runtime, how.force));
     let body = client.call(call, Subject::Units(node)).await?;
@@ -81,10 +70,9 @@ pub(super) async fn enable(
 pub(super) async fn disable(
     client: &mut Client,
     output: &mut Output,
-    node: &str,
-    units: &[String],
-    how: How,
+    how: &UnitFiles,
 ) -> Result<ExitStatus, Error> {
+    let Units { node, units } = &how.of;
     let path = client.node(node).await?;
     let call = Call::node(&path, "DisableUnitFiles", &(units, how.runtime));
     let body = client.call(call, Subject::Units(node)).await?;
@@ -116,15 +104,18 @@ pub(super) fn print(output: &mut Output, node: &str, changes: &[Change<'_>]) {
 pub(super) async fn is_enabled(
     client: &mut Client,
     output: &mut Output,
-    node: &str,
-    units: &[String],
+    of: &Units,
 ) -> Result<ExitStatus, Error> {
+    let Units { node, units } = of;
     let (states, failures) = units::ask_each(
         client,
         node,
         units,
         |path, unit| Call::node(path, "GetUnitFileState", &unit),
-        |_, body| decode::<&str>("GetUnitFileState", &body?).map(str::to_owned),
+        |unit, body| {
+            let body = body.map_err(|error| error.naming(unit))?;
+            decode::<&str>("GetUnitFileState", &body).map(str::to_owned)
+        },
     )
     .await?;
     let mut parts = Vec::new();

@@ -4,6 +4,7 @@ use serde::Serialize;
 use zbus::ObjectPath;
 
 use super::{
+    arguments::commands::{Units, full_names},
     client::{Call, Client},
     error::{Error, Subject},
     exit_status::ExitStatus,
@@ -75,9 +76,9 @@ pub(super) async fn run(
     client: &mut Client,
     output: &mut Output,
     operation: Operation,
-    node: &str,
-    units: &[String],
+    of: &Units,
 ) -> Result<ExitStatus, Error> {
+    let Units { node, units } = of;
     client.waiting_for(format!("Waiting for {node} to {}", operation.name()));
     let call = |path: &ObjectPath<'_>, unit: &str| operation.call(path, unit);
     let (done, failures) =
@@ -97,8 +98,11 @@ pub(super) async fn reset_failed(
 ) -> Result<ExitStatus, Error> {
     let nodes = match node_and_units {
         [node, units @ ..] if !units.is_empty() => {
-            let units = units::full_names(units);
-            return run(client, output, Operation::ResetFailed, node, &units).await;
+            let of = Units {
+                node: node.clone(),
+                units: full_names(units),
+            };
+            return run(client, output, Operation::ResetFailed, &of).await;
         }
         [node, ..] => vec![(node.clone(), client.node(node).await?)],
         [] => nodes::online(client).await?,

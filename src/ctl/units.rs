@@ -7,36 +7,6 @@ use super::{
     error::{Error, Subject},
 };
 
-/// The suffixes of unit names (systemd.unit(5)).
-const SUFFIXES: [&str; 11] = [
-    ".service",
-    ".socket",
-    ".target",
-    ".device",
-    ".mount",
-    ".automount",
-    ".swap",
-    ".timer",
-    ".path",
-    ".slice",
-    ".scope",
-];
-
-/// The names of units as a person wrote them: a name without a suffix is that of a service, as for
-/// `systemctl`.
-pub(super) fn full_names(names: &[String]) -> Vec<String> {
-    names.iter().map(|name| full_name(name)).collect()
-}
-
-fn full_name(name: &str) -> String {
-    let is_full = SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
-    if is_full || name.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}.service")
-    }
-}
-
 /// Makes a call for each unit of the node, all at once. `read` makes of each answer what is wanted.
 /// Returns that with the names of the units in their order, and what failed; that the node is
 /// offline is told once.
@@ -72,23 +42,4 @@ pub(super) async fn ask_each<T>(
         )
     });
     Ok((done, failures))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_without_a_suffix_is_a_service() {
-        for (name, expected) in [
-            ("httpd", "httpd.service"),
-            ("httpd.service", "httpd.service"),
-            ("-.mount", "-.mount"),
-            ("a.b", "a.b.service"),
-            ("getty@tty1", "getty@tty1.service"),
-            ("", ""),
-        ] {
-            assert_eq!(full_name(name), expected);
-        }
-    }
 }

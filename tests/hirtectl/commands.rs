@@ -119,8 +119,8 @@ fn what_happens_at_once_is_told_for_each_unit() {
     );
     assert_eq!(
         bus.run(&["kill", "rpi4", "a", "--signal=SIGTRM"]).stderr,
-        "Error parsing option '--signal' with value 'SIGTRM': there is no such signal, did you \
-         mean 'TERM'?\n'hirtectl help' lists the commands.\n"
+        "--signal=SIGTRM: there is no such signal, did you mean 'TERM'?\n\
+         'hirtectl help' lists the commands.\n"
     );
 }
 
@@ -152,7 +152,7 @@ fn unit_files_are_listed_and_their_states_told() {
             &["nope"],
             UNKNOWN,
             "",
-            "Node 'rpi4': Unit nope.service not loaded.\n",
+            "Node 'rpi4': Unit nope.service could not be found.\n",
         ),
     ] {
         let args = [&["is-enabled", "rpi4"], units].concat();

@@ -256,12 +256,7 @@ impl Mock {
                     .collect();
                 reply(call, &nodes)
             }
-            "ListUnitsDetailed" if self.fleet.too_large => refuse(
-                call,
-                "org.freedesktop.DBus.Error.LimitsExceeded",
-                "Too large",
-            ),
-            "ListUnitFilesDetailed" if self.fleet.too_large => refuse(
+            "ListUnitsDetailed" | "ListUnitFilesDetailed" if self.fleet.too_large => refuse(
                 call,
                 "org.freedesktop.DBus.Error.LimitsExceeded",
                 "Too large",

@@ -1,17 +1,17 @@
 //! The command line of hirtectl.
 
 pub(super) mod commands;
+mod help;
+pub(super) mod read;
+pub(super) mod table;
 pub(super) mod words;
 
 use std::ffi::OsString;
 
-use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
-
 pub(super) use self::commands::Command;
-use crate::{
-    cmdline::{self, Stop, ValueOptions},
-    config::similar,
-};
+use self::read::Words;
+use super::output::Form;
+use crate::{cmdline::Stop, config::similar};
 
 /// The program's name in its messages.
 pub(super) const PROGRAM: &str = "hirtectl";
@@ -19,61 +19,11 @@ pub(super) const PROGRAM: &str = "hirtectl";
 /// alone, so help is silent about it.
 const COMPLETE: &str = "__complete";
 
-/// The options with a value, of the command that is called `command`. One letter can be an option
-/// with a value of one command and a switch of another.
-const fn value_options(command: &str) -> ValueOptions {
-    match command.as_bytes() {
-        b"list-units" | b"list-unit-files" => ValueOptions {
-            long: &["filter"],
-            short: &['f'],
-        },
-        b"kill" => ValueOptions {
-            long: &["kill-whom", "signal"],
-            short: &['s'],
-        },
-        b"start" | b"stop" | b"restart" | b"reload" => ValueOptions {
-            long: &["job-mode"],
-            short: &[],
-        },
-        b"is-online" => ValueOptions {
-            long: &["wait"],
-            short: &[],
-        },
-        _ => ValueOptions {
-            long: &[],
-            short: &[],
-        },
-    }
-}
-
-/// Control systemd units on the nodes that the hirte manager of this computer knows.
-#[derive(Debug, PartialEq, FromArgs, ArgsInfo)]
-#[argh(
-    help_triggers("-h", "--help"),
-    note = "'hirtectl help COMMAND' tells more about a command.",
-    note = "A unit whose name begins with '-' stands behind '--': hirtectl start NODE -- -.mount",
-    note = "The manager is reached over the system bus (DBUS_SYSTEM_BUS_ADDRESS overrides its \
-            address).",
-    error_code(0, "what was asked for happened"),
-    error_code(1, "it was refused or failed, or was done only in part"),
-    error_code(2, "the command line is wrong"),
-    error_code(3, "there is no bus, or no manager that answers on it"),
-    error_code(4, "the node is offline, or was lost before its job had ended"),
-    error_code(5, "there is no such node or unit")
-)]
-struct Arguments {
-    /// print the version
-    #[argh(switch, short = 'v')]
-    version: bool,
-    #[argh(subcommand)]
-    command: Option<Command>,
-}
-
 /// What hirtectl is to do.
 #[derive(Debug, PartialEq)]
 pub(super) enum Task {
-    /// A command.
-    Command(Command),
+    /// A command, and the form in which it prints data.
+    Command(Command, Form),
     /// To tell a shell what can stand in place of the last of these words.
     Complete(Vec<String>),
 }
@@ -86,109 +36,55 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task, St
         let words = words.map(|word| word.to_string_lossy().into_owned());
         return Ok(Task::Complete(words.collect()));
     }
-    let is_word = |arg: &&str| !arg.starts_with('-');
-    let command = args.iter().filter_map(|arg| arg.to_str()).find(is_word);
-    let args = cmdline::normalize(args.iter().cloned(), &value_options(command.unwrap_or("")))?;
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    match words[..] {
-        // argh can not have a command of this name, and does not pass `--help` on to a command.
-        ["help" | "--help"] => return Err(help(None)),
-        ["help" | "--help", command, ..] => return Err(help(Some(command))),
-        [command, ..] if !command.starts_with('-') && !is_command(command) => {
-            return Err(unknown(command));
-        }
-        _ => {}
+    let text = |arg: OsString| {
+        let not_text = |arg: OsString| format!("Argument '{}' is not valid UTF-8", arg.display());
+        arg.into_string().map_err(not_text)
+    };
+    let args: Result<Vec<String>, String> = args.into_iter().map(text).collect();
+    let words = args.and_then(|args| Words::read(&args));
+    let words = words.map_err(Stop::Usage)?;
+    match words.command {
+        Some(spec) if spec.name == "help" => return Err(help(&words.arguments)),
+        Some(spec) if read::wants_help(&words) => return Err(Stop::Help(help::about(spec))),
+        None if read::wants_help(&words) => return Err(Stop::Help(help::overview())),
+        _ if words.has("version") => return Ok(Task::Command(Command::Version, Form::Text)),
+        None => return Err(Stop::Usage("No command given".to_owned())),
+        Some(_) => {}
     }
-    let Arguments { version, command } = cmdline::parse_normalized(PROGRAM, &args)
-        .map_err(|stop| with_similar_option(stop, words.first().copied()))?;
-    match command {
-        _ if version => Ok(Task::Command(Command::Version(commands::Version {
-            json: false,
-        }))),
-        Some(command) => match command.missing() {
-            Some(missing) => Err(Stop::Usage(format!(
-                "Required positional arguments not provided:\n    {missing}"
-            ))),
-            None => Ok(Task::Command(command)),
-        },
-        None => Err(Stop::Usage("No command given".to_owned())),
-    }
-}
-
-/// All that is known of the command line.
-pub(super) fn info() -> CommandInfoWithArgs {
-    Arguments::get_args_info()
+    words.check_count().map_err(Stop::Usage)?;
+    let (command, form) = Command::of(&words).map_err(Stop::Usage)?;
+    Ok(Task::Command(command, form))
 }
 
 /// The help about hirtectl or one command, or that there is no such command.
-fn help(command: Option<&str>) -> Stop {
-    let args: Vec<String> = match command {
-        None | Some("help" | "--help") => vec!["--help".to_owned()],
-        Some(command) if !is_command(command) => return unknown(command),
-        Some(command) => vec![command.to_owned(), "--help".to_owned()],
-    };
-    match cmdline::parse_normalized::<Arguments>(PROGRAM, &args) {
-        Err(stop) => stop,
-        Ok(arguments) => unreachable!("--help never parses as {arguments:?}"),
+fn help(words: &[String]) -> Stop {
+    match (words.first(), read::find(words)) {
+        (None, _) => Stop::Help(help::overview()),
+        (Some(_), Some(spec)) => Stop::Help(help::about(spec)),
+        (Some(word), None) => Stop::Usage(read::unknown(word)),
     }
 }
 
-fn unknown(command: &str) -> Stop {
-    let hint = meant(command, command_names().chain(["help"]));
-    Stop::Usage(format!("Unknown command '{command}'{hint}"))
-}
-
-/// Adds to argh's complaint of an option the one that was probably meant.
-fn with_similar_option(stop: Stop, command: Option<&str>) -> Stop {
-    const COMPLAINT: &str = "Unrecognized argument: --";
-    let Stop::Usage(text) = stop else {
-        return stop;
-    };
-    let Some(option) = text.strip_prefix(COMPLAINT) else {
-        return Stop::Usage(text);
-    };
-    let name = format!("--{}", option.split('=').next().unwrap_or_default());
-    let of_command = info()
-        .commands
-        .into_iter()
-        .find(|of| Some(of.name) == command);
-    let flags = of_command.map_or(&[][..], |of| of.command.flags);
-    let hint = match flags.iter().find(|flag| flag.long == name) {
-        Some(_) => format!(", {name} takes no value"),
-        None => meant(&name, flags.iter().map(|flag| flag.long)),
-    };
-    Stop::Usage(format!("{text}{hint}"))
-}
-
 /// `, did you mean 'x'?` when one of the candidates is close to the word.
-pub(super) fn meant<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+fn meant<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     match similar(word, candidates) {
         Some(candidate) => format!(", did you mean '{candidate}'?"),
         None => String::new(),
     }
 }
 
-fn command_names() -> impl Iterator<Item = &'static str> {
-    let commands = <Command as argh::SubCommands>::COMMANDS;
-    commands.iter().map(|command| command.name)
-}
-
-fn is_command(word: &str) -> bool {
-    command_names().any(|name| name == word)
-}
-
 #[cfg(test)]
 mod tests {
-    use argh::FlagInfoKind;
-
     use super::{
-        commands::{ListUnits, Start, Version},
+        commands::{Job, List, Units},
+        words::JobMode,
         *,
     };
+    use crate::bus::JobKind;
 
     fn run(args: &[&str]) -> Result<Command, Stop> {
         match parse(args.iter().map(OsString::from))? {
-            Task::Command(command) => Ok(command),
+            Task::Command(command, _) => Ok(command),
             Task::Complete(words) => panic!("{words:?}"),
         }
     }
@@ -209,9 +105,8 @@ mod tests {
 
     #[test]
     fn options_stand_anywhere_in_every_form() {
-        let expected = Command::ListUnits(ListUnits {
+        let expected = Command::ListUnits(List {
             filter: Some("http*".to_owned()),
-            json: false,
             node: Some("rpi4".to_owned()),
         });
         for args in [
@@ -219,6 +114,8 @@ mod tests {
             &["list-units", "--filter", "http*", "rpi4"],
             &["list-units", "-fhttp*", "rpi4"],
             &["list-units", "-f", "http*", "--", "rpi4"],
+            &["--filter=http*", "list-units", "rpi4"],
+            &["list-units", "-f", "x", "rpi4", "-f", "http*"],
         ] {
             assert_eq!(run(args).as_ref(), Ok(&expected), "{args:?}");
         }
@@ -227,23 +124,25 @@ mod tests {
     #[test]
     fn units_may_be_called_anything() {
         let start = |node: &str, unit: &str| {
-            Ok(Command::Start(Start {
-                job_mode: None,
+            Ok(Command::Job(Job {
+                kind: JobKind::Start,
+                of: Units {
+                    node: node.to_owned(),
+                    units: vec![unit.to_owned()],
+                },
+                mode: JobMode("replace"),
                 no_block: false,
-                json: false,
-                node: node.to_owned(),
-                units: vec![unit.to_owned()],
             }))
         };
-        assert_eq!(
-            run(&["start", "rpi4", "-.mount"]),
-            Err(Stop::Usage("Unrecognized argument: -.".to_owned()))
-        );
+        assert_eq!(usage(&["start", "rpi4", "-.mount"]), "Unknown option '-.'");
         assert_eq!(
             run(&["start", "rpi4", "--", "-.mount"]),
             start("rpi4", "-.mount")
         );
-        assert_eq!(run(&["start", "help", "help"]), start("help", "help"));
+        assert_eq!(
+            run(&["start", "help", "help"]),
+            start("help", "help.service")
+        );
     }
 
     #[test]
@@ -258,32 +157,65 @@ mod tests {
             &["start", "--help"],
             &["start", "-h"],
             &["--help", "start"],
+            &["help", "start", "of", "what"],
         ] {
             assert!(
                 help_text(args).starts_with("Usage: hirtectl start "),
                 "{args:?}"
             );
         }
+        for spec in table::COMMANDS {
+            let text = help_text(&["help", spec.name]);
+            assert!(
+                text.lines().all(|line| line.chars().count() <= 80),
+                "{text}"
+            );
+        }
     }
 
     #[test]
     fn wrong_use_is_told() {
-        assert_eq!(usage(&["bogus"]), "Unknown command 'bogus'");
-        assert_eq!(usage(&["help", "bogus"]), "Unknown command 'bogus'");
-        assert_eq!(usage(&["--help", "bogus"]), "Unknown command 'bogus'");
-        assert_eq!(
-            usage(&["--bogus", "start"]),
-            "Unrecognized argument: --bogus"
-        );
-        assert_eq!(usage(&[]), "No command given");
-        assert!(usage(&["start", "rpi4"]).ends_with("    units"));
-        assert!(usage(&["enable", "rpi4"]).ends_with("    units"));
-        assert_eq!(
-            usage(&["daemon-reload", "a", "b"]),
-            "Unrecognized argument: b"
-        );
-        assert!(usage(&["is-online", "node"]).ends_with("    name"));
-        assert!(usage(&["cancel", "x"]).contains("with value 'x'"));
+        for (args, complaint) in [
+            (&["bogus"][..], "Unknown command 'bogus'"),
+            (&["help", "bogus"], "Unknown command 'bogus'"),
+            (&["--help", "bogus"], "Unknown command 'bogus'"),
+            (&["--bogus", "start"], "Unknown option '--bogus'"),
+            (&["--", "start"], "Unknown command 'start'"),
+            (&[], "No command given"),
+            (&["start", "rpi4"], "Missing argument: UNIT..."),
+            (&["start"], "Missing argument: NODE UNIT..."),
+            (&["is-online", "node"], "Missing argument: NAME"),
+            (&["is-online", "agent", "x"], "Unexpected argument 'x'"),
+            (&["daemon-reload", "a", "b"], "Unexpected argument 'b'"),
+            (&["cancel", "x"], "'x' is no number of a job"),
+            (&["list-units", "-f"], "Option '-f' needs a value"),
+            (
+                &["list-units", "--filter"],
+                "Option '--filter' needs a value",
+            ),
+            (
+                &["enable", "--force=yes", "n", "u"],
+                "Option '--force' takes no value",
+            ),
+            (
+                &["lst-units"],
+                "Unknown command 'lst-units', did you mean 'list-units'?",
+            ),
+            (
+                &["Start", "n", "u"],
+                "Unknown command 'Start', did you mean 'start'?",
+            ),
+            (
+                &["list-units", "--fliter=x"],
+                "Unknown option '--fliter', did you mean '--filter'?",
+            ),
+            (
+                &["kill", "n", "u", "--signal=TRM"],
+                "--signal=TRM: there is no such signal, did you mean 'TERM'?",
+            ),
+        ] {
+            assert_eq!(usage(args), complaint, "{args:?}");
+        }
     }
 
     #[test]
@@ -294,55 +226,26 @@ mod tests {
             &["-v"],
             &["--version", "list-nodes"],
         ] {
-            assert_eq!(run(args), Ok(Command::Version(Version { json: false })));
+            assert_eq!(run(args), Ok(Command::Version));
         }
     }
 
     #[test]
-    fn what_was_probably_meant_is_told() {
-        for (args, complaint) in [
-            (
-                &["lst-units"][..],
-                "Unknown command 'lst-units', did you mean 'list-units'?",
-            ),
-            (
-                &["Start", "n", "u"],
-                "Unknown command 'Start', did you mean 'start'?",
-            ),
-            (
-                &["list-units", "--fliter=x"],
-                "Unrecognized argument: --fliter=x, did you mean '--filter'?",
-            ),
-            (
-                &["enable", "--force=yes", "n", "u"],
-                "Unrecognized argument: --force=yes, --force takes no value",
-            ),
+    fn data_have_the_form_that_is_asked_for() {
+        for (args, expected) in [
+            (&["list-nodes"][..], Form::Text),
+            (&["list-nodes", "--json"], Form::Document),
+            (&["monitor", "--json"], Form::Lines),
+            (&["status", "-w", "--json"], Form::Lines),
+            (&["status", "--json"], Form::Document),
+            (&["metrics", "listen", "--json"], Form::Lines),
         ] {
-            assert_eq!(usage(args), complaint, "{args:?}");
-        }
-    }
-
-    #[test]
-    fn each_command_has_its_options_with_a_value() {
-        let mut seen = 0;
-        for of in info().commands {
-            let flags = of.command.flags.iter();
-            let flags = flags.filter(|flag| matches!(flag.kind, FlagInfoKind::Option { .. }));
-            let options = value_options(of.name);
-            let long: Vec<&str> = flags
-                .clone()
-                .map(|flag| flag.long.trim_start_matches('-'))
-                .collect();
-            let short: Vec<char> = flags.filter_map(|flag| flag.short).collect();
-            assert_eq!(
-                (&long[..], &short[..]),
-                (options.long, options.short),
-                "{}",
-                of.name
+            let task = parse(args.iter().map(OsString::from));
+            assert!(
+                matches!(task, Ok(Task::Command(_, form)) if form == expected),
+                "{args:?}"
             );
-            seen += long.len();
         }
-        assert!(seen > 5);
     }
 
     #[test]

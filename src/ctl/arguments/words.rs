@@ -64,7 +64,7 @@ fn one_of(text: &str, words: &[&'static str]) -> Result<&'static str, String> {
     let found = words.iter().find(|word| **word == text);
     found.copied().ok_or_else(|| {
         let hint = meant(text, words.iter().copied());
-        format!("it can be {}{hint}", words.join(", "))
+        format!("'{text}' is not one of {}{hint}", words.join(", "))
     })
 }
 
@@ -161,7 +161,7 @@ impl FromStr for Signal {
 }
 
 /// How long to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::ctl) struct Wait(pub Duration);
 
 impl FromStr for Wait {
