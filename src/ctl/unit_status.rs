@@ -9,6 +9,7 @@ use serde::Serialize;
 use zbus::{Variant, message::Body};
 
 use super::{
+    arguments::words::SIGNALS,
     error::Error,
     nodes::{LastSeen, properties, property},
     output::{Cell, Colour, Output},
@@ -144,10 +145,13 @@ impl UnitStatus {
 
     /// What stands behind the load state.
     fn loaded(&self) -> String {
+        // The preset says nothing of a unit that can not be enabled.
+        let is_choice = |state: &String| state.starts_with("enabled") || state == "disabled";
         let preset = self
             .preset
             .as_ref()
-            .map(|preset| format!("preset: {preset}"));
+            .filter(|_| self.enabled.as_ref().is_some_and(is_choice));
+        let preset = preset.map(|preset| format!("preset: {preset}"));
         let parts = [self.path.clone(), self.enabled.clone(), preset];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         if parts.is_empty() {
@@ -162,6 +166,7 @@ impl UnitStatus {
         let result = self.result.as_ref().filter(|result| *result != "success");
         let active = match result {
             Some(result) => format!("{} (Result: {result})", self.active),
+            None if self.sub == self.active => self.active.clone(),
             None => format!("{} ({})", self.active, self.sub),
         };
         let since = self.since.map_or_else(String::new, |seconds| {
@@ -175,13 +180,19 @@ impl UnitStatus {
 
     fn main_process(&self) -> Option<String> {
         let pid = self.main_pid?;
-        Some(match (self.main_code, self.main_status) {
-            (Some(code @ "exited"), Some(status)) => {
-                format!("{pid} (code={code}, status={status})")
-            }
-            (Some(code), Some(signal)) => format!("{pid} (code={code}, signal={signal})"),
-            _ => pid.to_string(),
-        })
+        let (Some(code), Some(status)) = (self.main_code, self.main_status) else {
+            return Some(pid.to_string());
+        };
+        let end = match (code, status) {
+            ("exited", 0) => "status=0/SUCCESS".to_owned(),
+            ("exited", 1) => "status=1/FAILURE".to_owned(),
+            ("exited", status) => format!("status={status}"),
+            (_, number) => match SIGNALS.iter().find(|(_, known)| known.as_raw() == number) {
+                Some((name, _)) => format!("signal={name}"),
+                None => format!("signal={number}"),
+            },
+        };
+        Some(format!("{pid} (code={code}, {end})"))
     }
 
     fn with_limit(&self, tasks: u64) -> String {
