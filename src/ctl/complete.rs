@@ -99,7 +99,7 @@ async fn candidates(runtime: &SmolRuntime, before: &[String], last: &str) -> Can
             Some((option, _)) => {
                 let values = values(option.trim_start_matches('-')).iter();
                 let values = values.map(|value| (format!("{option}={value}"), String::new()));
-                values.collect()
+                gather(values)
             }
             None => options(spec.options.iter().chain([&HELP])),
         };
@@ -153,11 +153,15 @@ impl<'a> Typed<'a> {
     }
 }
 
+fn gather(all: impl Iterator<Item = (String, String)>) -> Candidates {
+    let mut candidates = Candidates::new();
+    candidates.extend(all);
+    candidates
+}
+
 fn options(options: impl IntoIterator<Item = &'static Opt>) -> Candidates {
     let options = options.into_iter();
-    options
-        .map(|option| (format!("--{}", option.long), option.about.to_owned()))
-        .collect()
+    gather(options.map(|option| (format!("--{}", option.long), option.about.to_owned())))
 }
 
 /// The words that can be the value of an option.
@@ -205,9 +209,7 @@ fn kinds(command: &str, typed: &[&str]) -> Vec<Kind> {
 
 fn words(words: &[&str]) -> Candidates {
     let words = words.iter();
-    words
-        .map(|word| ((*word).to_owned(), String::new()))
-        .collect()
+    gather(words.map(|word| ((*word).to_owned(), String::new())))
 }
 
 /// The candidates of these kinds; units are those of the node.
@@ -236,9 +238,7 @@ async fn of_words(runtime: &SmolRuntime, kinds: &[Kind], node: &str) -> Candidat
 
 fn commands() -> Candidates {
     let commands = COMMANDS.iter();
-    commands
-        .map(|spec| (spec.name.to_owned(), spec.about.to_owned()))
-        .collect()
+    gather(commands.map(|spec| (spec.name.to_owned(), spec.about.to_owned())))
 }
 
 /// The candidates that only the manager knows.

@@ -47,12 +47,13 @@ pub(super) fn of_variant(variant: &Variant<'_>) -> Value {
         Variant::Variant(value) => of_variant(value),
         Variant::Array(values) => values.inner().iter().map(of_variant).collect(),
         Variant::Structure(values) => values.fields().iter().map(of_variant).collect(),
-        Variant::Dict(entries) => Value::Object(
-            entries
-                .iter()
-                .map(|(key, value)| (plain(key), of_variant(value)))
-                .collect::<Map<_, _>>(),
-        ),
+        Variant::Dict(entries) => {
+            let mut object = Map::new();
+            for (key, value) in entries.iter() {
+                object.insert(plain(key), of_variant(value));
+            }
+            Value::Object(object)
+        }
         // A descriptor means nothing outside of its process.
         Variant::Fd(_) => Value::Null,
     }

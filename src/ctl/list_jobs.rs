@@ -1,5 +1,7 @@
 //! `hirtectl list-jobs` and `hirtectl cancel`: the jobs that have not ended.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::{
@@ -96,25 +98,29 @@ fn path(id: u32) -> String {
 }
 
 /// The numbers of all jobs, the oldest first, from the children of their parent object.
-pub(super) async fn ids(client: &mut Client) -> Result<Vec<u32>, Error> {
+pub(super) async fn ids(client: &mut Client) -> Result<BTreeSet<u32>, Error> {
     let call = Call::object(JOB_PARENT_PATH, INTROSPECTABLE_INTERFACE, "Introspect", &());
     let body = match client.ask(call).await? {
         Ok(body) => body,
-        Err(refusal) if refusal.name == error_name::UNKNOWN_OBJECT => return Ok(Vec::new()),
+        Err(refusal) if refusal.name == error_name::UNKNOWN_OBJECT => return Ok(BTreeSet::new()),
         Err(refusal) => return Err(Error::from_refusal(refusal, Subject::Fleet)),
     };
-    let mut ids = children(decode("Introspect", &body)?);
-    ids.sort_unstable();
-    Ok(ids)
+    Ok(children(decode("Introspect", &body)?))
 }
 
 /// The numbers among the names of the child objects in a description (D-Bus Specification,
 /// "Introspection Data Format").
-fn children(xml: &str) -> Vec<u32> {
-    xml.split("<node name=\"")
-        .skip(1)
-        .filter_map(|child| child.split('"').next()?.parse().ok())
-        .collect()
+fn children(xml: &str) -> BTreeSet<u32> {
+    let mut numbers = BTreeSet::new();
+    for child in xml.split("<node name=\"").skip(1) {
+        numbers.extend(
+            child
+                .split('"')
+                .next()
+                .and_then(|name| name.parse::<u32>().ok()),
+        );
+    }
+    numbers
 }
 
 async fn job(client: &mut Client, id: u32) -> Result<Option<Record>, Error> {
@@ -143,7 +149,7 @@ mod tests {
     fn jobs_are_the_children_of_their_parent() {
         let xml = "<node>\n <interface name=\"a.b\"/>\n <node name=\"7\"/>\n <node name=\"12\"/>\n \
                    <node name=\"x\"/>\n</node>";
-        assert_eq!(children(xml), [7, 12]);
-        assert_eq!(children("<node/>"), [0_u32; 0]);
+        assert_eq!(children(xml), BTreeSet::from([7, 12]));
+        assert_eq!(children("<node/>"), BTreeSet::new());
     }
 }

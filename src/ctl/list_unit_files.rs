@@ -117,7 +117,7 @@ fn unit_file<'b>(node: &'b str, path: &'b str, state: &'b str) -> UnitFile<'b> {
     }
 }
 
-/// Prints the rows: the nodes in the given order, each one's unit files by name.
+/// Prints the rows in their order.
 fn print(
     output: &mut Output,
     columns: &[Column],
@@ -125,16 +125,16 @@ fn print(
     filter: Option<&str>,
 ) {
     files.retain(|file| filter.is_none_or(|pattern| glob::matches(pattern, file.name)));
-    for node in files.chunk_by_mut(|file, next| file.node == next.node) {
-        node.sort_unstable_by_key(|file| file.name);
-    }
+    let keys: Vec<(&str, &str)> = files.iter().map(|file| (file.node, file.name)).collect();
+    let order = nodes::order(&keys);
     let mut cells = Vec::with_capacity(files.len() * columns.len());
-    for file in &files {
+    for &index in &order {
+        let file = &files[index];
         let row: [Cell<'_>; 3] = [file.node.into(), file.name.into(), file.state.into()];
         cells.extend_from_slice(&row[row.len() - columns.len()..]);
     }
     output.table(LOOK, columns, &cells);
-    for file in &files {
-        output.record(file);
+    for &index in &order {
+        output.record(&files[index]);
     }
 }

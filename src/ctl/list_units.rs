@@ -156,15 +156,14 @@ pub(super) fn units_of_node<'b>(node: &'b str, body: &'b Body) -> Result<Vec<Uni
         .collect())
 }
 
-/// Prints the rows: the nodes in the given order, each one's units by name (systemd lists them in
-/// the order of a hash table).
+/// Prints the rows in their order.
 fn print(output: &mut Output, columns: &[Column], mut units: Vec<Unit<'_>>, filter: Option<&str>) {
     units.retain(|unit| filter.is_none_or(|pattern| glob::matches(pattern, unit.name)));
-    for node in units.chunk_by_mut(|unit, next| unit.node == next.node) {
-        node.sort_unstable_by_key(|unit| unit.name);
-    }
+    let keys: Vec<(&str, &str)> = units.iter().map(|unit| (unit.node, unit.name)).collect();
+    let order = nodes::order(&keys);
     let mut cells = Vec::with_capacity(units.len() * columns.len());
-    for unit in &units {
+    for &index in &order {
+        let unit = &units[index];
         let row = [
             unit.node.into(),
             unit.name.into(),
@@ -174,7 +173,7 @@ fn print(output: &mut Output, columns: &[Column], mut units: Vec<Unit<'_>>, filt
         cells.extend_from_slice(&row[row.len() - columns.len()..]);
     }
     output.table(LOOK, columns, &cells);
-    for unit in &units {
-        output.record(unit);
+    for &index in &order {
+        output.record(&units[index]);
     }
 }

@@ -107,6 +107,23 @@ pub(super) fn failures(told: Vec<(&str, &str, &str)>) -> Vec<Error> {
     told.into_iter().map(failure).collect()
 }
 
+/// Which row is listed in which place: the nodes in the order in which they come, the units of each,
+/// which are the second of each pair, by name. systemd lists them in the order of a hash table.
+///
+/// One function for all lists, because each sort of another type takes its place in the executable.
+pub(super) fn order(rows: &[(&str, &str)]) -> Vec<usize> {
+    let mut node = 0;
+    let mut keys: Vec<(usize, &str, usize)> = Vec::with_capacity(rows.len());
+    for (index, (of, unit)) in rows.iter().enumerate() {
+        if index > 0 && rows[index - 1].0 != *of {
+            node += 1;
+        }
+        keys.push((node, unit, index));
+    }
+    keys.sort_unstable();
+    keys.into_iter().map(|(.., index)| index).collect()
+}
+
 /// The node called `name`.
 pub(super) async fn one(client: &mut Client, name: &str) -> Result<Node, Error> {
     let path = client.node(name).await?;
@@ -191,6 +208,13 @@ impl std::fmt::Display for LastSeen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn units_are_sorted_within_their_nodes() {
+        let rows = [("n", "c"), ("n", "a"), ("m", "b"), ("m", "a"), ("k", "z")];
+        assert_eq!(order(&rows), [1, 0, 3, 2, 4]);
+        assert_eq!(order(&[]), [0_usize; 0]);
+    }
 
     #[test]
     fn ages_are_one_number_and_one_unit() {

@@ -5,7 +5,7 @@ use zbus::ObjectPath;
 
 use super::{
     arguments::commands::{Units, full_names},
-    client::{Call, Client},
+    client::{Answer, Call, Client},
     error::{Error, Subject},
     exit_status::ExitStatus,
     nodes,
@@ -107,17 +107,15 @@ pub(super) async fn reset_failed(
         [node, ..] => vec![(node.clone(), client.node(node).await?)],
         [] => nodes::online(client).await?,
     };
-    let mut answers = Vec::new();
+    let mut answers: Vec<Option<Answer>> = nodes.iter().map(|_| None).collect();
     let calls = nodes
         .iter()
         .map(|(_, path)| Call::node(path, "ResetFailed", &()));
     client
-        .ask_each(calls, |index, answer| answers.push((index, answer)))
+        .ask_each(calls, |index, answer| answers[index] = Some(answer))
         .await?;
-    answers.sort_unstable_by_key(|(index, _)| *index);
     let mut failures = Vec::new();
-    for (index, answer) in answers {
-        let (node, _) = &nodes[index];
+    for ((node, _), answer) in nodes.iter().zip(answers.into_iter().flatten()) {
         match answer {
             Ok(_) => print(output, node, None, Operation::ResetFailed),
             Err(refusal) => failures.push(Error::from_refusal(refusal, Subject::Node(node))),
