@@ -378,7 +378,7 @@ fn watchers_are_told(fleet: &Fleet) {
     ] {
         monitor.wait_output(part, SOON);
     }
-    view.wait_output("half.service  | loaded | active   | exited", SOON);
+    view.wait_output("half.service  | loaded | active | exited", SOON);
     fleet.rpi4.systemctl(&["stop", "hirte-agent"]);
     nodes.wait_output(r#"{"node":"rpi4","status":"offline""#, SOON);
     assert_eq!(online.wait(SOON).status.code(), Some(1));

@@ -291,24 +291,24 @@ fn a_monitor_tells_everything_as_the_c_program_does() {
 }
 
 /// A run that goes on until it is ended, line by line.
-struct Stream {
-    child: Child,
+pub struct Stream {
+    pub child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Stream {
-    fn of(bus: &Bus, args: &[&str]) -> Self {
+    pub fn of(bus: &Bus, args: &[&str]) -> Self {
         let mut child = bus.command(args).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
 
-    fn next(&mut self) -> String {
+    pub fn next(&mut self) -> String {
         self.lines.next().expect("a line").unwrap()
     }
 }
 
-fn end(mut child: Child) {
+pub fn end(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    commands::{Stream, end},
+    *,
+};
 
 impl Run {
     /// The one JSON document that was printed.
@@ -183,6 +186,32 @@ fn events_are_an_object_on_a_line() {
             "Wants": ["a.service", "b.service"],
         })
     );
+}
+
+#[test]
+fn measurements_are_events() {
+    let (bus, _manager) = bus_with(Fleet::default());
+    let mut listener = Stream::of(&bus, &["metrics", "listen", "--json"]);
+    // The bus may not know yet what is listened to, so jobs run until something is told.
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let told = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                bus.run(&["start", "rpi4", "measured"]);
+            }
+        });
+        let mut told = [listener.next(), listener.next()];
+        if told[0].contains("StartUnitJobMetrics") {
+            told = [listener.next(), told[0].clone()];
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        told.map(|line| serde_json::from_str::<Value>(&line).expect("JSON"))
+    });
+    expect_members("AgentJobMetrics", &told[0]);
+    expect_members("StartUnitJobMetrics", &told[1]);
+    assert_eq!(told[0]["systemd_job_us"], 56_789);
+    assert_eq!(told[1]["unit_start_us"], Value::Null);
+    end(listener.child);
 }
 
 #[test]
