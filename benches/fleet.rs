@@ -180,6 +180,25 @@ impl Bench {
         );
     }
 
+    /// The same requests over the private socket.
+    async fn without_bus(&self, executor: &Rc<LocalExecutor<'static>>, groups: &[Group]) {
+        let socket = self.primary.private_socket();
+        let mut client = Client::connect(executor, &[&socket]).await;
+        let get_property = |number| self.get_property(number);
+        let run = calls(&mut client, 2000, 1, ping);
+        measure(groups, run)
+            .await
+            .print("Ping, private socket, one at a time");
+        let run = calls(&mut client, 2000, 1, get_property);
+        measure(groups, run)
+            .await
+            .print("GetUnitProperty, private socket, one at a time");
+        let run = calls(&mut client, JOBS, 32, get_property);
+        measure(groups, run)
+            .await
+            .print("GetUnitProperty, private socket, 32 in flight");
+    }
+
     async fn requests(&self, executor: &Rc<LocalExecutor<'static>>) {
         let socket = self.primary.bus_socket();
         let mut client = Client::connect(executor, &[&socket]).await;
@@ -195,6 +214,8 @@ impl Bench {
         print_head();
         jobs(&mut client, 500, 32, start).await;
 
+        let run = calls(&mut client, 2000, 1, ping);
+        measure(&groups, run).await.print("Ping, one at a time");
         let run = calls(&mut client, 2000, 1, get_property);
         measure(&groups, run)
             .await
@@ -203,6 +224,7 @@ impl Bench {
         measure(&groups, run)
             .await
             .print("GetUnitProperty, 32 in flight");
+        self.without_bus(executor, &groups).await;
         let run = jobs(&mut client, 1000, 1, start);
         measure(&groups, run).await.print("job, one at a time");
         let run = jobs(&mut client, JOBS, 32, start);
@@ -286,4 +308,12 @@ fn to_manager(member: &str) -> Message {
     let body = Body::default();
     Message::call(names::MANAGER_PATH, names::MANAGER_INTERFACE, member, body)
         .to(names::MANAGER_BUS_NAME)
+}
+
+fn ping(_: usize) -> Addressed {
+    let call = Message {
+        body: Body::of(&("well",)),
+        ..to_manager("Ping")
+    };
+    (0, call)
 }

@@ -1,10 +1,10 @@
-//! What the two pure state machines share: readings of the clocks, times of retries, lines of the
-//! log.
+//! What the two pure state machines share: readings of the clocks, times of retries, who calls,
+//! lines of the log.
 //!
 //! The core never asks for the time. The edge that calls it passes a [`Now`] with every event, so
 //! that the same events with the same readings give the same actions.
 
-use std::{ops::Add, time::Duration};
+use std::{fmt, ops::Add, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,21 @@ pub struct Now {
     pub boottime: Instant,
     /// Microseconds since 1970 (`CLOCK_REALTIME`): for people only, nothing is decided on it.
     pub realtime_us: u64,
+}
+
+/// Who stands behind a name on a bus, or at the other end of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// User of the process.
+    pub uid: u32,
+    /// The process.
+    pub pid: u32,
+}
+
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}, pid {}", self.uid, self.pid)
+    }
 }
 
 /// How much a line of the log matters; the words of `LogLevel=`.

@@ -24,7 +24,8 @@
 //! - [`wire`]: connections that speak D-Bus, with their bounds, and the inbox
 //! - [`logging`], [`config`], [`cmdline`]: what a daemon tells, and what it is told
 //! - [`daemon`]: what both loops share: alarm, signals, service manager, recorded runs
-//! - [`manager`]: `state` (pure), `api` (clients), `peers` (agents), `run` (the loop)
+//! - [`manager`]: `state` (pure), `api` (clients), `private` (clients without a bus), `peers`
+//!   (agents), `run` (the loop)
 //! - [`agent`]: `state` (pure), `systemd`, `peer` (the manager), `run` (the loop)
 //! - [`ctl`]: `hirtectl`, a file for each command
 //!

@@ -27,13 +27,20 @@ pub const COMPLETION: Duration = Duration::from_secs(2);
 /// signal.
 pub const ONLINE_POLL: Duration = Duration::from_millis(100);
 
-/// Wait of the manager before another attempt at the bus that failed; it doubles with each.
+/// Wait of a daemon before another attempt at the bus that failed; it doubles with each.
 pub const BUS_FIRST_RETRY: Duration = Duration::from_millis(100);
-/// One attempt of the manager to reach the bus and take its name there: a bus that is slow to
+/// One attempt of a daemon to reach the bus and take its name there: a bus that is slow to
 /// start its other clients answers well before.
 pub const BUS_ATTACH: Duration = REQUEST;
 /// Longest wait before another attempt at the bus.
 pub const BUS_LONGEST_RETRY: Duration = Duration::from_secs(2);
+/// How long `hirte-proxy` waits for an agent that is not on the bus: an agent that restarts after a
+/// failure is back well before.
+pub const AGENT_RETURN: Duration = Duration::from_secs(10);
+/// How long after its registration an agent stops units that were started for other nodes and that
+/// no manager wants: a manager that restarted hears of the proxies of other nodes when they register,
+/// and three times as long as proxies of lost nodes are kept.
+pub const DEPENDENCY_GRACE: Duration = Duration::from_secs(30);
 /// How long the agent waits for systemd's answer: less than [`REQUEST`], so that the manager gets
 /// the agent's error, which says what was asked of systemd.
 pub const SYSTEMD_REQUEST: Duration = Duration::from_secs(18);
@@ -60,16 +67,27 @@ pub const STALL: Duration = TICK;
 /// A jump of the boot-time clock against the monotonic one that counts as a suspend: far above
 /// the microseconds between reading the two.
 pub const SUSPEND: Duration = Duration::from_millis(500);
-/// Failed attempts in a row that are each logged; later ones only every [`QUIET_RETRY_LOG`].
+/// Failed attempts in a row that are each logged; later ones only every [`QUIET_RETRY_LOG`]. For
+/// those to reach the manager it is the default.
 pub const LOUD_RETRIES: u32 = 10;
 /// How often attempts that keep failing are logged.
 pub const QUIET_RETRY_LOG: Duration = Duration::from_mins(1);
 
+/// How long the proxies of a lost node are kept: units of other nodes on which they depend run on
+/// if the node comes back in this time. Some attempts of an agent to connect with the default
+/// settings (2 s each, at most 2 s apart), and not much longer, because what only a node needs
+/// that has crashed shall end.
+pub const PROXY_HOLD: Duration = Duration::from_secs(10);
+/// Time in which an agent that came back announces its proxies again. It does so at once after it
+/// has registered.
+pub const PROXY_ANNOUNCE: Duration = Duration::from_secs(2);
+
 /// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
 /// and the next attempt is due.
 pub const CONNECT: Duration = Duration::from_secs(2);
-/// Sent data that nobody acknowledged for this long means that the peer is gone. Less than the time
-/// after which a silent node is offline, so that the cause is known by then.
+/// Sent data that nobody acknowledged for this long means that the peer is gone, unless another
+/// time is configured. Less than the time after which a silent node is offline, so that the cause
+/// is known by then.
 pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause of the listener after an error of this machine, such as no free descriptors, so that it
 /// neither spins nor stops.
@@ -111,6 +129,9 @@ pub const MAX_GATHERED: usize = 4 * MAX_BUS_MESSAGE;
 /// Longest unit name, job mode or job result: the longest unit name of systemd
 /// (`UNIT_NAME_MAX` in its source). Modes and results are single words.
 pub const MAX_NAME: usize = 255;
+/// Longest D-Bus address of a manager that an agent is told: several endpoints, each with a host
+/// name.
+pub const MAX_ADDRESS: usize = 4 << 10;
 /// Longest message of an error that an agent sent: a sentence, and never too large for a bus.
 pub const MAX_ERROR_TEXT: usize = 16 << 10;
 /// Messages of one connection that wait to be handled; when they are this many its socket is not
@@ -127,6 +148,11 @@ pub const MAX_QUEUED_TO_UNREGISTERED: usize = 16 << 10;
 /// Bytes waiting to be sent to a bus above which new calls are refused with `LimitsExceeded`: two
 /// of the largest messages.
 pub const MAX_QUEUED_TO_BUS: usize = 2 * MAX_BUS_MESSAGE;
+/// Largest message from a private connection: a request to an agent is not larger.
+pub const MAX_MESSAGE_FROM_CLIENT: usize = MAX_MESSAGE_FROM_MANAGER;
+/// Bytes waiting to be sent to one private connection: a window full of large lists. A client this
+/// far behind does not read.
+pub const MAX_QUEUED_TO_CLIENT: usize = MAX_BUS_MESSAGE;
 /// Largest message from the manager to an agent. The largest are lists of unit files to enable.
 pub const MAX_MESSAGE_FROM_MANAGER: usize = 1 << 20;
 /// Bytes that an agent has waiting for the manager: two of the largest answers. A manager this
@@ -173,6 +199,11 @@ pub const MAX_UNITS: usize = 131_072;
 /// Units whose states the agent asks of systemd at once: many units that are loaded together take
 /// few questions, and a question stays far below the largest message.
 pub const MAX_STATES_ASKED: usize = 256;
+/// Units of one node on which other nodes depend: what the proxies of some nodes need.
+pub const MAX_DEPENDENCIES: usize = 4 * MAX_PROXIES_PER_NODE;
+/// Units that the agent itself has to start or stop, each of them for a proxy or a dependency that
+/// began or ended.
+pub const MAX_ORDERS: usize = 2 * (MAX_PROXIES_PER_NODE + MAX_DEPENDENCIES);
 /// systemd's running jobs that the agent remembers, whoever started them: one for each unit.
 pub const MAX_RUNNING_JOBS: usize = MAX_UNITS;
 /// Units that changed while systemd could not be watched and get a line in the log each.
@@ -181,6 +212,10 @@ pub const MAX_RESYNC_LINES: usize = 20;
 pub const MAX_KNOWN_CLIENTS: usize = 256;
 /// Log lines that wait for their client's uid and pid.
 pub const MAX_WAITING_CLIENT_LINES: usize = 256;
+/// Private connections of clients: a node has a handful of programs and people that use them.
+pub const MAX_PRIVATE_CLIENTS: usize = 128;
+/// Those of members of group `hirte`, so that they can not take the places of root.
+pub const MAX_PRIVATE_READERS: usize = 64;
 /// Monitors of one client: a program needs one or a few.
 pub const MAX_MONITORS_PER_CLIENT: usize = 64;
 /// Monitors of all clients.
@@ -199,6 +234,13 @@ pub const MAX_PEERS_PER_MONITOR: usize = 64;
 /// Units of one node whose states the manager keeps for monitors: ten times what a large system
 /// has loaded; changes of others are not told.
 pub const MAX_WATCHED_UNITS_PER_NODE: usize = 16_384;
+/// Proxies of one node: more than a large system has services. Each makes a unit of another node
+/// run.
+pub const MAX_PROXIES_PER_NODE: usize = 1024;
+/// Calls of one agent's proxies whose failure is still logged when it comes.
+pub const MAX_PROXY_CALLS: usize = 64;
+/// Longest object path of a proxy: those of agents have about 50 bytes.
+pub const MAX_PROXY_PATH: usize = 255;
 /// Job ids that are reserved at once in the high-water mark on disk, so that a file is written
 /// once for many jobs.
 pub const JOB_ID_BLOCK: u32 = 1024;
@@ -218,6 +260,8 @@ pub const CONFIG_QUOTED_CHARS: usize = 80;
 pub const CONFIG_QUOTED_BYTES: usize = 64;
 /// Bytes of a node's name: what a file name may have, so that a name can become one.
 pub const NODE_NAME_BYTES: usize = 255;
+/// Bytes of the name of a network interface (`IFNAMSIZ` of Linux, without the final zero).
+pub const INTERFACE_NAME_BYTES: usize = 15;
 /// Bytes of a host name as the DNS limits it (RFC 1035, 2.3.4, without the root's dot).
 pub const HOST_NAME_BYTES: usize = 253;
 /// The shortest interval or threshold: below it the daemons would be busy with their own timers, and
@@ -257,8 +301,11 @@ const _: () = assert!(MAX_REQUEST_BODY < MAX_MESSAGE_FROM_MANAGER);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_QUEUED_TO_UNREGISTERED);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
 const _: () = assert!(MAX_MESSAGE < MAX_QUEUED_TO_MANAGER);
+const _: () = assert!(MAX_PRIVATE_READERS < MAX_PRIVATE_CLIENTS);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_SYSTEMD);
 const _: () = assert!(MAX_BUS_MESSAGE < MAX_QUEUED_TO_BUS);
+const _: () = assert!(PROXY_HOLD.as_millis() < DEPENDENCY_GRACE.as_millis());
+const _: () = assert!(PROXY_ANNOUNCE.as_millis() < PROXY_HOLD.as_millis());
 // Who is asked gives up before who asks.
 const _: () = assert!(SYSTEMD_REQUEST.as_millis() < REQUEST.as_millis());
 const _: () = assert!(REQUEST.as_millis() < CLIENT_CALL.as_millis());

@@ -18,7 +18,7 @@ use std::{
 use hirte::{
     config::{
         AGENT_KEYS, AgentConfig, AgentOptions, ConfigError, Loaded, MANAGER_KEYS, ManagerConfig,
-        ManagerOptions, Roots, load_agent, load_manager,
+        ManagerOptions, NODE_KEYS, NodeSection, Roots, load_agent, load_manager,
     },
     core::Level,
     limits::{CONFIG_DROP_INS, CONFIG_FILE_BYTES},
@@ -245,14 +245,17 @@ fn without_any_file_the_built_in_defaults_apply() {
 fn every_key_is_read() {
     let manager = Machine::with(
         MANAGER,
-        "[hirte]\nManagerPort=1\nAllowedNodeNames=a\nNodeHeartbeatThreshold=10s\n\
+        "[hirte]\nManagerPort=1\nListenAddress=10.0.0.1, [fe80::1%eth0]\nUseTCP=no\nUseUDS=no\n\
+         AllowedNodeNames=a\nNodeHeartbeatThreshold=10s\nHeartbeatInterval=4\n\
          TCPKeepAliveTime=2\nTCPKeepAliveInterval=3\nTCPKeepAliveCount=5\n\
+         TCPUserTimeout=2500ms\nIPReceiveErrors=no\n\
          LogLevel=Warning\nLogTarget=STDERR-full\nLogIsQuiet=Yes\n",
     );
     let tcp_keep_alive = KeepAlive {
         time: Some(Duration::from_secs(2)),
         interval: Some(Duration::from_secs(3)),
         count: Some(5),
+        user_timeout: Some(Duration::from_millis(2500)),
     };
     let log = LogSettings {
         level: Level::Warn,
@@ -263,8 +266,15 @@ fn every_key_is_read() {
         manager.manager(),
         ManagerConfig {
             port: 1,
+            listen_addresses: ["10.0.0.1", "fe80::1%eth0"]
+                .map(|address| address.parse().unwrap())
+                .to_vec(),
+            use_tcp: false,
+            use_uds: false,
             allowed_node_names: vec!["a".to_owned()],
+            node_sections: Vec::new(),
             node_heartbeat_threshold: Some(Duration::from_secs(10)),
+            heartbeat_interval: Some(Duration::from_secs(4)),
             tcp_keep_alive,
             log,
         }
@@ -274,7 +284,9 @@ fn every_key_is_read() {
         AGENT,
         "[hirte-agent]\nNodeName=n\nManagerHost=h\nManagerPort=1\nManagerAddress=unix:path=/run/m\n\
          HeartbeatInterval=3s\nReconnectInterval=1min 30s\nManagerHeartbeatThreshold=0\n\
+         ConnectionRetryCountUntilQuiet=0\n\
          TCPKeepAliveTime=2\nTCPKeepAliveInterval=3\nTCPKeepAliveCount=5\n\
+         TCPUserTimeout=2500ms\nIPReceiveErrors=no\n\
          LogLevel=Warning\nLogTarget=STDERR-full\nLogIsQuiet=Yes\n",
     );
     assert_eq!(
@@ -287,6 +299,7 @@ fn every_key_is_read() {
             heartbeat_interval: Some(Duration::from_secs(3)),
             reconnect_interval: Some(Duration::from_secs(90)),
             manager_heartbeat_threshold: None,
+            loud_retries: 0,
             tcp_keep_alive,
             log,
         }
@@ -456,6 +469,19 @@ fn wrong_values_of_the_manager_are_errors() {
         ("TCPKeepAliveTime=32768", seconds),
         ("TCPKeepAliveInterval=1500ms", seconds),
         ("TCPKeepAliveCount=128", "a number from 0 to 127"),
+        ("TCPUserTimeout=50ms", time),
+        ("IPReceiveErrors=2", "a boolean such as true or false"),
+        ("UseTCP=tcp", "a boolean such as true or false"),
+        ("UseUDS=/run/x", "a boolean such as true or false"),
+        (
+            "ListenAddress=10.0.0.1, localhost",
+            "IP addresses separated by commas, but 'localhost' is none",
+        ),
+        (
+            "ListenAddress=[10.0.0.1]",
+            "IP addresses separated by commas, but '[10.0.0.1]' is none",
+        ),
+        ("HeartbeatInterval=50ms", time),
         ("LogLevel=loud", "one of DEBUG, INFO, WARN, ERROR"),
         ("LogTarget=syslog", "one of journald, stderr, stderr-full"),
         ("LogIsQuiet=maybe", "a boolean such as true or false"),
@@ -489,6 +515,10 @@ fn wrong_values_of_the_agent_are_errors() {
         ("HeartbeatInterval=-5", time),
         ("ReconnectInterval=30d", time),
         ("ManagerHeartbeatThreshold=5", time),
+        (
+            "ConnectionRetryCountUntilQuiet=-1",
+            "a number from 0 to 4294967295",
+        ),
         ("LogLevel=TRACE", "one of DEBUG, INFO, WARN, ERROR"),
     ] {
         let machine = Machine::with(AGENT, format!("[hirte-agent]\n{line}\n"));
@@ -653,7 +683,7 @@ fn a_host_on_the_command_line_wins_over_an_address_in_a_file() {
 fn what_is_unknown_is_a_notice() {
     let machine = Machine::with(
         MANAGER,
-        "LogLevel=debug\n[hirte]\nManagerPrt=1\nmanagerport=1\nHeartbeatInterval=2\n\
+        "LogLevel=debug\n[hirte]\nManagerPrt=1\nmanagerport=1\nReconnectInterval=2\n\
          [Hirte]\nManagerPort=1\n[bluechi-controller]\n[hirte]\nAllowedNodeNames=a,b,a\n",
     );
     assert_eq!(
@@ -662,9 +692,9 @@ fn what_is_unknown_is_a_notice() {
             "etc/hirte/hirte.conf:1: LogLevel stands above any section and is ignored, expected [hirte] before it",
             "etc/hirte/hirte.conf:3: unknown key ManagerPrt in section [hirte] is ignored, did you mean ManagerPort?",
             "etc/hirte/hirte.conf:4: unknown key managerport in section [hirte] is ignored, did you mean ManagerPort?",
-            "etc/hirte/hirte.conf:5: unknown key HeartbeatInterval in section [hirte] is ignored",
+            "etc/hirte/hirte.conf:5: unknown key ReconnectInterval in section [hirte] is ignored",
             "etc/hirte/hirte.conf:6: unknown section [Hirte] is ignored, did you mean [hirte]?",
-            "etc/hirte/hirte.conf:8: unknown section [bluechi-controller] is ignored, expected [hirte]",
+            "etc/hirte/hirte.conf:8: unknown section [bluechi-controller] is ignored, expected [hirte] or [node NAME]",
             "etc/hirte/hirte.conf:10: AllowedNodeNames: named more than once: a",
         ]
     );
@@ -673,6 +703,97 @@ fn what_is_unknown_is_a_notice() {
         ..manager_named(&["a", "b"])
     };
     assert_eq!(machine.manager(), expected);
+}
+
+#[test]
+fn sections_of_nodes_add_up_over_files() {
+    let machine = Machine::with(
+        MANAGER,
+        "[node b_1]\nAllowed=yes\nAllowDependenciesOn=a, b_1\nAllowDependenciesOn=c\n\
+         [hirte]\nAllowedNodeNames=a,c\n[node  c ]\nAllowed=no\n",
+    );
+    machine
+        .write(
+            "etc/hirte/hirte.conf.d/1.conf",
+            "[node c]\nAllowed=\n[node b_1]\nAllowDependenciesOn=a\n\
+             AllowDependenciesOn=\nAllowDependenciesOn=c,\n    b_1\n",
+        )
+        .write(
+            "etc/hirte/hirte.conf.d/2.conf",
+            "[node d]\nAllowed=true\n[node a]\nAllowed=false\n",
+        );
+    let config = machine.manager();
+    let allowed = config.allowed_nodes();
+    let allowed: Vec<_> = allowed.iter().map(|(name, _)| *name).collect();
+    assert_eq!(allowed, ["c", "b_1", "d"]);
+    let names: Vec<_> = config.node_sections.iter().map(|node| &node.name).collect();
+    assert_eq!(names, ["b_1", "c", "d", "a"]);
+    let [of_b, of_c, ..] = config.node_sections.as_slice() else {
+        panic!("{config:?}");
+    };
+    assert_eq!(of_b.allow_dependencies_on, ["c", "b_1"]);
+    assert_eq!(of_c.allowed, None);
+    assert!(machine.manager_notices().is_empty());
+}
+
+#[test]
+fn what_is_odd_about_the_section_of_a_node_is_a_notice() {
+    let machine = Machine::with(
+        MANAGER,
+        "[hirte]\nAllowedNodeNames=a\n[node a]\nAllowDependencysOn=a\nLogLevel=x\n\
+         AllowDependenciesOn=b,a,b\n[Node c]\nAllowed=7\n[nodes]\n[node d]\n",
+    );
+    assert_eq!(
+        machine.manager_notices(),
+        [
+            "etc/hirte/hirte.conf:4: unknown key AllowDependencysOn in section [node a] is ignored, did you mean AllowDependenciesOn?",
+            "etc/hirte/hirte.conf:5: unknown key LogLevel in section [node a] is ignored",
+            "etc/hirte/hirte.conf:6: AllowDependenciesOn: named more than once: b",
+            "etc/hirte/hirte.conf:7: unknown section [Node c] is ignored, did you mean [node c]?",
+            "etc/hirte/hirte.conf:9: unknown section [nodes] is ignored, expected [hirte] or [node NAME]",
+            "etc/hirte/hirte.conf:3: section [node a]: AllowDependenciesOn names 'b', which is no node of the fleet",
+            "etc/hirte/hirte.conf:10: section [node d] has no effect: the node is not in AllowedNodeNames, and Allowed is not set",
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_in_the_section_of_a_node_is_an_error() {
+    let rule = "1 to 255 letters, digits, '-', '_' or '.', the first one a letter, a digit or '_'";
+    for (text, expected) in [
+        (
+            "[node]",
+            format!("1: '[node]': expected [node NAME], where a name has {rule}"),
+        ),
+        (
+            "\n[node a b]",
+            format!("2: '[node a b]': expected [node NAME], where a name has {rule}"),
+        ),
+        (
+            "[node -a]",
+            format!("1: '[node -a]': expected [node NAME], where a name has {rule}"),
+        ),
+        (
+            "[node a]\nAllowed=maybe",
+            "2: Allowed=maybe: expected a boolean such as true or false".to_owned(),
+        ),
+        (
+            "[node a]\nAllowDependenciesOn=b/c",
+            format!(
+                "2: AllowDependenciesOn=b/c: expected node names separated by commas, but 'b/c' \
+                 is none: a name has {rule}"
+            ),
+        ),
+    ] {
+        let machine = Machine::with(MANAGER, text);
+        let expected = format!("etc/hirte/hirte.conf:{expected}");
+        assert_eq!(machine.manager_error(), expected);
+    }
+    let agent = Machine::with(AGENT, "[node a]\nAllowed=maybe\n");
+    assert_eq!(
+        agent.agent_notices(),
+        ["etc/hirte/agent.conf:1: unknown section [node a] is ignored, expected [hirte-agent]"]
+    );
 }
 
 #[test]
@@ -732,11 +853,15 @@ fn the_shipped_files_show_the_defaults() {
         assert_eq!(set, keys);
     };
     let text = shipped("hirte.conf");
-    assert_keys(
-        &text,
-        &MANAGER_KEYS.iter().map(|key| key.name).collect::<Vec<_>>(),
-    );
-    let manager = Machine::with("etc/hirte/hirte.conf", text).manager();
+    let keys = MANAGER_KEYS.iter().map(|key| key.name);
+    let keys = keys.chain(NODE_KEYS.iter().map(|key| key.name));
+    assert_keys(&text, &keys.collect::<Vec<_>>());
+    let mut manager = Machine::with("etc/hirte/hirte.conf", text).manager();
+    let rpi4 = NodeSection {
+        name: "rpi4".to_owned(),
+        ..NodeSection::default()
+    };
+    assert_eq!(std::mem::take(&mut manager.node_sections), [rpi4]);
     assert_eq!(manager, Machine::new().manager());
     let text = shipped("agent.conf");
     assert_keys(

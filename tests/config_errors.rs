@@ -299,7 +299,8 @@ fn an_agent_without_a_manager_and_without_systemd_goes_on() {
 #[test]
 fn a_second_manager_on_the_bus_says_so_and_ends() {
     let mut manager = Manager::start();
-    let (status, log) = manager.run_rival();
+    let folder = Folder::new();
+    let (status, log) = manager.run_rival(&folder.path("run"));
     assert_eq!(status.code(), Some(1), "{log}");
     let expected = "Failed to acquire the bus name org.containers.hirte: another program owns it";
     assert!(log.contains(expected), "{log}");

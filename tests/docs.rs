@@ -28,7 +28,7 @@ use std::{
 use hirte::{
     bus::interface::{Argument, Changes, Interface},
     config::{
-        AGENT_KEYS, AgentOptions, Key, MANAGER_KEYS, ManagerOptions, Roots, load_agent,
+        AGENT_KEYS, AgentOptions, Key, MANAGER_KEYS, ManagerOptions, NODE_KEYS, Roots, load_agent,
         load_manager,
     },
     ctl::ExitStatus,
@@ -84,6 +84,7 @@ fn expect_keys<C>(section: &str, keys: &[Key<C>]) {
 fn every_key_is_documented_with_its_default() {
     let text = document("docs/configuration.md");
     expect_keys(section(&text, "\n## Keys of the manager"), MANAGER_KEYS);
+    expect_keys(section(&text, "\n## Keys of a node"), NODE_KEYS);
     expect_keys(section(&text, "\n## Keys of the agent"), AGENT_KEYS);
 }
 
@@ -209,7 +210,11 @@ fn every_member_of_the_api_is_documented() {
     let text = document("docs/api.md");
     let (before, rest) = text.split_once(MEMBERS[0]).unwrap();
     let (_, after) = rest.split_once(MEMBERS[1]).unwrap();
-    let generated: String = PUBLIC.into_iter().map(members).collect();
+    let generated: String = PUBLIC
+        .into_iter()
+        .chain([&hirte::agent::api::AGENT])
+        .map(members)
+        .collect();
     let expected = [before, MEMBERS[0], &generated, "\n", MEMBERS[1], after].concat();
     if std::env::var_os("HIRTE_UPDATE").is_some() {
         fs::write(path("docs/api.md"), expected).unwrap();

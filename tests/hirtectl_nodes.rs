@@ -390,6 +390,7 @@ fn watchers_are_told(fleet: &Fleet) {
     assert!(view.stderr.contains("Node 'rpi4' is offline"), "{view}");
     fleet.check("is-online system", 1, &["degraded\n"]);
     fleet.check("is-online node rpi4", 1, &["offline\n"]);
+    fleet.check("is-online agent", 0, &["online\n"]);
     let waiting = laptop.spawn(&["hirtectl", "is-online", "system", "--wait=20s"]);
     fleet.rpi4.systemctl(&["start", "hirte-agent"]);
     assert_eq!(waiting.wait(SOON).stdout, "up\n");

@@ -4,12 +4,17 @@
 
 use std::{fs, path::Path};
 
-use hirte::manager::api::interfaces::PUBLIC;
+use hirte::{agent, bus::interface::Interface, manager::api::interfaces::PUBLIC};
+
+/// The interfaces of both daemons.
+fn all() -> impl Iterator<Item = &'static Interface> {
+    PUBLIC.into_iter().chain([&agent::api::AGENT])
+}
 
 #[test]
 fn installed_files_equal_the_description() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/dbus/interfaces");
-    for interface in PUBLIC {
+    for interface in all() {
         let file = folder.join(format!("{}.xml", interface.name));
         if std::env::var_os("HIRTE_UPDATE").is_some() {
             fs::write(&file, interface.file()).unwrap();
@@ -17,12 +22,12 @@ fn installed_files_equal_the_description() {
         let installed = fs::read_to_string(&file).unwrap_or_default();
         assert_eq!(installed, interface.file(), "{}", file.display());
     }
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), PUBLIC.len());
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), all().count());
 }
 
 #[test]
 fn every_member_is_documented() {
-    for interface in PUBLIC {
+    for interface in all() {
         let docs = (interface
             .methods
             .iter()

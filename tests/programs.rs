@@ -9,8 +9,9 @@ use std::{
     fs::{self, OpenOptions},
     io,
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 const PROGRAMS: [&str; 3] = [
@@ -97,15 +98,71 @@ fn the_status_tells_when_nobody_could_be_told() {
     }
 }
 
-#[test]
-fn the_link_in_libexec_is_no_second_agent() {
-    let folder =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-{}", std::process::id()));
+/// The executable of the agent by its other name.
+fn proxy(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile("proxy");
     fs::create_dir_all(&folder).unwrap();
     let link = folder.join("hirte-proxy");
     symlink(PROGRAMS[1], &link).unwrap();
-    let (status, _, errors) = run(link.to_str().unwrap(), "create");
-    assert_eq!(status, Some(1));
-    assert!(errors.starts_with("hirte-proxy: "), "{errors}");
+    let absent = "unix:path=/nonexistent/bus";
+    let output = Command::new(&link)
+        .args(arguments)
+        .env("DBUS_SYSTEM_BUS_ADDRESS", absent)
+        .env("DBUS_SESSION_BUS_ADDRESS", absent)
+        .output()
+        .unwrap();
     fs::remove_dir_all(&folder).unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn tempfile(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{name}-{}-{number}", std::process::id());
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+#[test]
+fn the_link_in_libexec_is_the_helper_of_proxies() {
+    let version = format!("{}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(proxy(&["--version"]), (Some(0), version, String::new()));
+    let (status, help, errors) = proxy(&["--help"]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    assert!(
+        help.contains("Usage: hirte-proxy") && help.contains("--user"),
+        "{help}"
+    );
+    for (arguments, reason) in [
+        (&[][..], "Not enough arguments specified"),
+        (&["create"], "Not enough arguments specified"),
+        (
+            &["create", "a_b.service", "c"],
+            "Too many arguments specified",
+        ),
+        (&["foo", "a_b.service"], "Unsupported command foo"),
+        (
+            &["create", "x.service"],
+            "No underscore in unit name 'x.service'",
+        ),
+        (
+            &["create", "foo_.service"],
+            "No service specified in unit name 'foo_.service'",
+        ),
+        (
+            &["remove", "foo_x"],
+            "Unit name 'foo_x' does not end with .service",
+        ),
+    ] {
+        let told = (Some(1), String::new(), format!("hirte-proxy: {reason}\n"));
+        assert_eq!(proxy(arguments), told, "{arguments:?}");
+    }
+    // Where no agent is there is no proxy to remove.
+    let nothing = (Some(0), String::new(), String::new());
+    assert_eq!(proxy(&["REMOVE", "a_b.service"]), nothing);
+    assert_eq!(proxy(&["-u", "remove", "a_b.service"]), nothing);
 }

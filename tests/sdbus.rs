@@ -24,7 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daemons::{Folder, Manager, SOON, Settings, install_tree, manager_call, node_call, within};
+use daemons::{
+    Folder, Manager, SOON, Settings, captured, install_tree, manager_call, node_call, within,
+};
 use hirte::{
     bus::{
         Body, Message, ObjectPath, error_name,
@@ -291,22 +293,6 @@ fn a_c_agent_notices_the_end_of_the_manager() {
     assert!(manager.end().success());
     assert!(agent.wait_end().success());
     agent.wait_line("disconnected");
-}
-
-/// The pieces of a captured conversation, each of one side.
-fn captured(text: &str) -> Vec<Vec<u8>> {
-    let mut pieces: Vec<Vec<u8>> = Vec::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        if line == "<" || line == ">" {
-            pieces.push(Vec::new());
-            continue;
-        }
-        let bytes = line
-            .split(' ')
-            .map(|byte| u8::from_str_radix(byte, 16).unwrap());
-        pieces.last_mut().unwrap().extend(bytes);
-    }
-    pieces
 }
 
 /// Reads as many bytes as the C manager has sent, and returns them.

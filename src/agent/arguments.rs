@@ -33,6 +33,9 @@ pub(super) struct Arguments {
     /// configuration file to read after the others
     #[argh(option, short = 'c', arg_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// control the systemd of the user who runs this, not that of the machine
+    #[argh(switch, short = 'u')]
+    pub(super) user: bool,
     /// print the version
     #[argh(switch, short = 'v')]
     pub(super) version: bool,
@@ -58,10 +61,10 @@ mod tests {
 
     #[test]
     fn options_are_read_in_every_form() {
-        let args = ["-Hlocalhost", "--port=1842", "-n", "rpi4", "-vi", "2s"];
+        let args = ["-Hlocalhost", "--port=1842", "-n", "rpi4", "-uvi", "2s"];
         let args = args.into_iter().map(Into::into);
         let arguments: Arguments = parse("hirte-agent", args, &VALUE_OPTIONS).unwrap();
-        assert!(arguments.version && arguments.config.is_none());
+        assert!(arguments.version && arguments.user && arguments.config.is_none());
         let options = arguments.into_options();
         assert_eq!(options.host.as_deref(), Some("localhost"));
         assert_eq!(options.port.as_deref(), Some("1842"));

@@ -6,16 +6,18 @@
 //! 1. A message arrives on a [`Link`](crate::wire::Link), a timer rings, a signal comes: each
 //!    puts an `Input` into the one inbox of the daemon (`run`).
 //! 2. The loop takes it, and the edge it came from translates it: `peer` for the manager,
-//!    `systemd` for systemd. The edges know D-Bus, and decide nothing.
+//!    `systemd` for systemd, `api` for clients on the message bus. The edges know D-Bus, and decide nothing.
 //! 3. [`state::State::handle`] decides, and answers with actions.
 //! 4. The loop performs the actions in order, writes all messages of the turn at once, and sets
 //!    the one alarm to the next deadline.
 //!
 //! `socket` is what both edges share: one attempt to connect at a time, and one link.
-//! `arguments` is the command line.
+//! `arguments` is the command line. `proxy_command` is a program of its own in the same executable.
 
+pub mod api;
 mod arguments;
 mod peer;
+pub mod proxy_command;
 mod run;
 mod socket;
 pub mod state;

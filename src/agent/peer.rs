@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    net::{SocketAddr, ToSocketAddrs},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use crate::{
     wire::{
         LinkSettings, Received, Stream,
         address::{Endpoint, connect_unix},
+        ip::ScopedIp,
         tcp::{self, KeepAlive},
     },
 };
@@ -58,8 +59,8 @@ pub(super) async fn open(
 /// The addresses of a host. A name is looked up on another thread, because the system's resolver
 /// waits.
 async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+    if let Ok(address) = host.parse::<ScopedIp>() {
+        return Ok(vec![address.socket_addr(port)?]);
     }
     let resolved = smol::unblock(move || (host.as_str(), port).to_socket_addrs()).await?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -121,6 +122,9 @@ mod tests {
         smol::block_on(async {
             let v6 = resolve("::1".into(), 842).await.unwrap();
             assert_eq!(v6, ["[::1]:842".parse().unwrap()]);
+            let link_local = resolve("fe80::1%lo".into(), 842).await.unwrap();
+            assert!(matches!(link_local[..], [SocketAddr::V6(address)] if address.scope_id() != 0));
+            assert!(resolve("fe80::1%nowhere".into(), 842).await.is_err());
             let local = resolve("localhost".into(), 842).await.unwrap();
             assert!(local.iter().all(|address| address.ip().is_loopback()));
             let mut unique = local.clone();

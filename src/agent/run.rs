@@ -1,25 +1,31 @@
 //! The loop of the agent: takes events from the inbox, lets the state decide, performs its
 //! actions.
 
-use std::{env, error::Error, ffi::OsString, path::PathBuf, process::ExitCode, rc::Rc};
+use std::{env, error::Error, ffi::OsString, io, path::PathBuf, process::ExitCode, rc::Rc};
 
 use log::{error, info, warn};
 use smol::LocalExecutor;
 
 use super::{
+    api,
     arguments::{Arguments, VALUE_OPTIONS},
     peer,
     socket::{Socket, SocketEvent},
-    state::{Action, Event, Settings, State, SystemdAccess},
+    state::{Action, Event, FromBus, Settings, State},
     systemd,
 };
 use crate::{
+    bus::names,
     cmdline,
     config::{self, AgentConfig, AgentOptions, ConfigError, Loaded, Roots},
-    daemon::{self, Alarm, Notify, Recorder, Signal, clock, signals},
+    daemon::{
+        self, Alarm, Notify, Recorder, Signal,
+        bus::{self, Bus, BusEvent},
+        clock, signals,
+    },
     limits, logging, reactor,
     wire::{
-        Inbox,
+        Inbox, Received, Stream,
         address::{self, Endpoint},
         tcp::KeepAlive,
     },
@@ -37,12 +43,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(status) => return status,
     };
+    let is_of_user = arguments.user;
     let source = ConfigSource {
         file: arguments.config.clone(),
         options: arguments.into_options(),
     };
-    match run(source) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(source, is_of_user) {
+        Ok(status) => ExitCode::from(status),
         Err(error) => cmdline::complain(PROGRAM, &error),
     }
 }
@@ -70,8 +77,13 @@ impl ConfigSource {
     }
 }
 
-fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
+fn run(source: ConfigSource, is_of_user: bool) -> Result<u8, Box<dyn Error>> {
     let config = source.load()?;
+    let systemd = if is_of_user {
+        systemd::Place::of_user(env::var_os("XDG_RUNTIME_DIR"))?
+    } else {
+        systemd::Place::of_machine()
+    };
     let running = config.clone();
     let manager = config.manager().to_string();
     let endpoints = address::parse(&manager)?;
@@ -82,24 +94,23 @@ fn run(source: ConfigSource) -> Result<(), Box<dyn Error>> {
         heartbeat_interval: config.heartbeat_interval,
         reconnect_interval: config.reconnect_interval,
         manager_threshold: config.manager_heartbeat_threshold,
-        systemd: if rustix::process::geteuid().is_root() {
-            SystemdAccess::Private
-        } else {
-            SystemdAccess::Bus
-        },
+        loud_retries: config.loud_retries,
+        systemd: systemd.access(),
         machine_id: daemon::machine_id(),
     };
-    let executor = Rc::new(LocalExecutor::new());
-    let keep_alive = config.tcp_keep_alive;
-    let mut daemon = Daemon::new(
-        &executor,
-        settings,
-        (source, running),
+    let edges = Edges {
+        place: systemd,
+        bus_address: if is_of_user {
+            address::user_bus()
+        } else {
+            address::system_bus()
+        },
         endpoints,
-        keep_alive,
-    )?;
-    reactor::block_on(&executor, daemon.run());
-    Ok(())
+        keep_alive: config.tcp_keep_alive,
+    };
+    let executor = Rc::new(LocalExecutor::new());
+    let mut daemon = Daemon::new(&executor, settings, (source, running), edges)?;
+    Ok(reactor::block_on(&executor, daemon.run()))
 }
 
 /// What comes through the inbox.
@@ -110,6 +121,20 @@ enum Input {
     Peer(u32, SocketEvent),
     /// From the edge to systemd.
     Systemd(u32, SocketEvent),
+    /// The attempt to reach the message bus has ended.
+    BusConnected(io::Result<Stream>),
+    /// From the message bus.
+    Bus(Received),
+}
+
+/// What the agent connects to.
+struct Edges {
+    place: systemd::Place,
+    /// Of the bus on which the agent takes its name.
+    bus_address: String,
+    /// Of the manager.
+    endpoints: Vec<Endpoint>,
+    keep_alive: KeepAlive,
 }
 
 /// The state with everything around it.
@@ -120,16 +145,17 @@ struct Daemon {
     recorder: Recorder,
     peer: Socket<Input>,
     systemd: Socket<Input>,
+    bus: Bus,
+    executor: Rc<LocalExecutor<'static>>,
     translator: systemd::Translator,
-    access: SystemdAccess,
-    endpoints: Vec<Endpoint>,
-    keep_alive: KeepAlive,
+    edges: Edges,
     source: ConfigSource,
     /// The configuration of the start.
     running: AgentConfig,
     /// Whether the service manager knows that the start is complete.
     is_ready: bool,
-    has_ended: bool,
+    /// Exit status of the process, once it is to end.
+    exit: Option<u8>,
 }
 
 impl Daemon {
@@ -137,8 +163,7 @@ impl Daemon {
         executor: &Rc<LocalExecutor<'static>>,
         settings: Settings,
         (source, running): (ConfigSource, AgentConfig),
-        endpoints: Vec<Endpoint>,
-        keep_alive: KeepAlive,
+        edges: Edges,
     ) -> std::io::Result<Self> {
         let inbox = Inbox::new();
         signals(executor, &inbox, |signal| {
@@ -150,33 +175,33 @@ impl Daemon {
         let mut recorder = Recorder::from_env();
         // The first line of a recorded run has the settings in place of an event.
         recorder.record(clock::now(), &settings, &[] as &[Action]);
-        let access = settings.systemd;
         Ok(Self {
             state: State::new(settings),
             alarm: Alarm::new(executor, &inbox, || Input::Event(Event::Alarm)),
             recorder,
             peer: Socket::new(executor, &inbox, Input::Peer, peer::LINK),
             systemd: Socket::new(executor, &inbox, Input::Systemd, systemd::LINK),
-            translator: systemd::Translator::new(access),
+            bus: Bus::new(vec![names::AGENT_BUS_NAME]),
+            executor: Rc::clone(executor),
+            translator: systemd::Translator::new(edges.place.access()),
             inbox,
-            access,
-            endpoints,
-            keep_alive,
+            edges,
             source,
             running,
             is_ready: false,
-            has_ended: false,
+            exit: None,
         })
     }
 
     /// One turn after the other: what has come is handled, then what follows from it is done.
-    async fn run(&mut self) {
+    async fn run(&mut self) -> u8 {
         let mut actions = Vec::new();
         self.handle(Event::Start, &mut actions);
+        self.tell_log_settings(&mut actions);
         loop {
             self.end_turn(&mut actions);
-            if self.has_ended {
-                return;
+            if let Some(status) = self.exit {
+                return status;
             }
             let input = self.inbox.next().await;
             self.take(input, &mut actions);
@@ -201,6 +226,31 @@ impl Daemon {
                 Ok(None) => {}
                 Err(stream) => self.systemd.opened(connection, stream),
             },
+            Input::BusConnected(stream) => {
+                let (executor, inbox) = (&self.executor, &self.inbox);
+                let event = self.bus.connected(stream, executor, inbox, Input::Bus);
+                self.bus_reported(event, actions);
+            }
+            Input::Bus(received) => {
+                let event = self.bus.received(received);
+                self.bus_reported(event, actions);
+            }
+        }
+    }
+
+    fn bus_reported(&mut self, event: Option<BusEvent>, actions: &mut Vec<Action>) {
+        if let Some(event) = event.and_then(from_bus) {
+            self.handle(Event::Bus(event), actions);
+        }
+    }
+
+    fn tell_log_settings(&mut self, actions: &mut Vec<Action>) {
+        if let Some(settings) = logging::settings() {
+            let event = Event::LogSettings {
+                level: settings.level,
+                target: settings.target.name().to_owned(),
+            };
+            self.handle(event, actions);
         }
     }
 
@@ -218,40 +268,75 @@ impl Daemon {
 
     fn end_turn(&mut self, actions: &mut Vec<Action>) {
         self.recorder.flush();
-        for action in actions.drain(..) {
-            self.perform(action);
+        self.perform_all(actions);
+        while let Some(event) = self.bus.flush() {
+            self.bus_reported(Some(event), actions);
+            self.perform_all(actions);
         }
         self.systemd.flush();
         self.peer.flush();
         self.alarm.set(self.state.next_deadline());
     }
 
-    fn perform(&mut self, action: Action) {
+    fn perform_all(&mut self, actions: &mut Vec<Action>) {
+        while !actions.is_empty() {
+            for action in std::mem::take(actions) {
+                self.perform(action, actions);
+            }
+        }
+    }
+
+    /// What follows from an action at once is appended to `more`.
+    fn perform(&mut self, action: Action, more: &mut Vec<Action>) {
         match action {
             Action::Log(level, line) => log::log!(level.into(), "{line}"),
             Action::ConnectManager { connection } => {
-                let open = peer::open(self.endpoints.clone(), self.keep_alive);
+                let open = peer::open(self.edges.endpoints.clone(), self.edges.keep_alive);
                 self.peer.connect(connection, open);
             }
             Action::CloseManager => self.peer.close(),
             Action::SendToManager(message) => self.peer.send(message),
             Action::ConnectSystemd { connection } => {
-                let opened = systemd::open(self.access);
+                let opened = systemd::open(&self.edges.place);
                 self.systemd.connect(connection, std::future::ready(opened));
             }
             Action::CloseSystemd => self.systemd.close(),
             Action::SendToSystemd(message) => self.systemd.send(message),
+            Action::AttachBus => {
+                let stream = bus::connect(&self.edges.bus_address);
+                self.inbox.push(Input::BusConnected(stream));
+            }
+            Action::Reply { call, body } => self.bus.send_if_attached(api::reply(&call, body)),
+            Action::ReplyError { call, error } => {
+                self.bus.send_if_attached(api::reply_error(&call, &error));
+            }
+            Action::ReplyIntrospection { call, object } => {
+                self.bus
+                    .send_if_attached(api::introspection(&call, &object));
+            }
+            Action::PropertiesChanged(changed) => {
+                self.bus.send_if_attached(api::properties_changed(changed));
+            }
+            Action::WatchClient(client) => self.bus.watch(client),
+            Action::UnwatchClient(client) => self.bus.unwatch(&client),
+            Action::SetManagerAddress(address) => match address::parse(&address) {
+                Ok(endpoints) => self.edges.endpoints = endpoints,
+                Err(error) => error!("Not switching to manager on {address}: {error}"),
+            },
             Action::Ready => {
                 self.is_ready = true;
                 Notify.ready();
             }
             Action::Status(status) => Notify.status(&status),
             Action::Watchdog => Notify.watchdog(),
-            Action::ReloadLogSettings => self.reload_log_settings(),
+            Action::ReloadLogSettings => {
+                self.reload_log_settings();
+                self.tell_log_settings(more);
+            }
             Action::SetLogLevel(level) => logging::set_level(level),
-            Action::Exit => {
+            Action::Exit { status } => {
                 Notify.stopping();
-                self.has_ended = true;
+                self.exit = Some(status);
             }
         }
     }
@@ -275,4 +360,21 @@ impl Daemon {
             Notify.ready();
         }
     }
+}
+
+/// What an event of the bus means for the state, if anything.
+fn from_bus(event: BusEvent) -> Option<FromBus> {
+    Some(match event {
+        BusEvent::Attached => FromBus::Attached,
+        BusEvent::Lost { reason } => FromBus::Lost(reason),
+        BusEvent::NameRefused { name, reason } => {
+            let name = name.to_owned();
+            FromBus::NameRefused { name, reason }
+        }
+        BusEvent::Congested(is_congested) => FromBus::Congested(is_congested),
+        BusEvent::Call(message) => api::decode(message),
+        BusEvent::ClientLeft { client } => FromBus::ClientLeft(client),
+        // Nobody is looked up.
+        BusEvent::ClientKnown { .. } => return None,
+    })
 }

@@ -1,8 +1,16 @@
-//! The edge to the local systemd: on its private socket as root, otherwise on the system bus.
+//! The edge to the local systemd: on its private socket as its own user, otherwise on the system
+//! bus.
 
-use std::path::Path;
+use std::{
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use rustix::net::sockopt::socket_peercred;
+use rustix::{
+    net::sockopt::socket_peercred,
+    process::{Uid, geteuid},
+};
 
 use super::{
     socket::SocketEvent,
@@ -25,9 +33,6 @@ use crate::{
     },
 };
 
-/// Where systemd serves root without a bus (`systemd(1)` calls it the private socket).
-const PRIVATE_SOCKET: &str = "/run/systemd/private";
-
 /// What systemd may send, and how far it may be behind.
 pub(super) const LINK: LinkSettings = LinkSettings {
     max_message: limits::MAX_MESSAGE,
@@ -35,21 +40,74 @@ pub(super) const LINK: LinkSettings = LinkSettings {
     body_check: BodyCheck::Trusted,
 };
 
-/// Connects to systemd, or to the bus that it is on.
-pub(super) fn open(access: SystemdAccess) -> Result<Stream, String> {
-    match access {
-        SystemdAccess::Private => open_private(),
-        SystemdAccess::Bus => open_bus(),
+/// Which systemd is meant, and where it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A socket on which it serves its own user without a bus (`systemd(1)` calls it the private
+    /// socket), and that user.
+    Private(PathBuf, Uid),
+    /// The system bus.
+    Bus,
+}
+
+impl Place {
+    /// The systemd that runs the machine.
+    pub(super) fn of_machine() -> Self {
+        if geteuid().is_root() {
+            Self::Private("/run/systemd/private".into(), Uid::ROOT)
+        } else {
+            Self::Bus
+        }
+    }
+
+    /// The systemd of the user whose runtime folder (`XDG_RUNTIME_DIR`) this is.
+    pub(super) fn of_user(runtime_folder: Option<OsString>) -> Result<Self, NoRuntimeFolder> {
+        let folder = runtime_folder.filter(|folder| Path::new(folder).is_absolute());
+        let folder = PathBuf::from(folder.ok_or(NoRuntimeFolder)?);
+        Ok(Self::Private(folder.join("systemd/private"), geteuid()))
+    }
+
+    /// What the state has to know of it.
+    pub(super) const fn access(&self) -> SystemdAccess {
+        match self {
+            Self::Private(..) => SystemdAccess::Private,
+            Self::Bus => SystemdAccess::Bus,
+        }
     }
 }
 
-fn open_private() -> Result<Stream, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{PRIVATE_SOCKET}: {error}");
-    let stream = connect_unix(Path::new(PRIVATE_SOCKET)).map_err(|error| failed(&error))?;
+/// The environment does not tell where the user's systemd is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoRuntimeFolder;
+
+impl fmt::Display for NoRuntimeFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "--user needs XDG_RUNTIME_DIR, the absolute path of the user's runtime folder"
+        )
+    }
+}
+
+impl std::error::Error for NoRuntimeFolder {}
+
+/// Connects to systemd, or to the bus that it is on.
+pub(super) fn open(place: &Place) -> Result<Stream, String> {
+    match place {
+        Place::Private(socket, owner) => open_private(socket, *owner),
+        Place::Bus => open_bus(),
+    }
+}
+
+fn open_private(socket: &Path, owner: Uid) -> Result<Stream, String> {
+    let failed = |error: &dyn fmt::Display| format!("{}: {error}", socket.display());
+    let stream = connect_unix(socket).map_err(|error| failed(&error))?;
     let peer = socket_peercred(stream.get_ref()).map_err(|error| failed(&error))?;
-    if !peer.uid.is_root() {
-        let uid = peer.uid.as_raw();
-        return Err(failed(&format!("served by uid {uid}, expected root")));
+    if peer.uid != owner {
+        let (found, expected) = (peer.uid.as_raw(), owner.as_raw());
+        return Err(failed(&format!(
+            "served by uid {found}, expected uid {expected}"
+        )));
     }
     Ok(Stream::Unix(stream))
 }
@@ -248,6 +306,27 @@ mod tests {
 
     fn word(text: &str) -> Value {
         Value::Str(text.to_owned())
+    }
+
+    #[test]
+    fn the_systemd_of_a_user_is_in_its_runtime_folder() {
+        let place = Place::of_user(Some("/run/user/1000".into())).unwrap();
+        let socket = "/run/user/1000/systemd/private".into();
+        assert_eq!(place, Place::Private(socket, geteuid()));
+        assert_eq!(place.access(), SystemdAccess::Private);
+        for folder in [None, Some("".into()), Some("run".into())] {
+            assert_eq!(Place::of_user(folder), Err(NoRuntimeFolder));
+        }
+    }
+
+    #[test]
+    fn a_private_socket_of_another_user_is_refused() {
+        let path = std::env::temp_dir().join(format!("hirte-private-{}", std::process::id()));
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        open(&Place::Private(path.clone(), geteuid())).unwrap();
+        let error = open(&Place::Private(path.clone(), Uid::from_raw(4711))).unwrap_err();
+        assert!(error.ends_with("expected uid 4711"), "{error}");
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::body::Body;
 pub mod name {
     /// The node is configured and not connected.
     pub const OFFLINE: &str = "org.containers.hirte.Offline";
+    /// The unit on another node that was waited for did not start.
+    pub const ACTIVATION_FAILED: &str = "org.containers.hirte.ActivationFailed";
     /// The monitor has no subscription of this number.
     pub const NO_SUCH_SUBSCRIPTION: &str = "org.containers.hirte.NoSuchSubscription";
     /// Something failed for which no better name exists.
@@ -28,6 +30,8 @@ pub mod name {
     pub const PROPERTY_READ_ONLY: &str = "org.freedesktop.DBus.Error.PropertyReadOnly";
     /// No node has this name (`GetNode`), or no program has this bus name.
     pub const SERVICE_UNKNOWN: &str = "org.freedesktop.DBus.Error.ServiceUnknown";
+    /// No program has this bus name, and none can be started for it.
+    pub const NAME_HAS_NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
     /// The name is taken.
     pub const ADDRESS_IN_USE: &str = "org.freedesktop.DBus.Error.AddressInUse";
     /// A bound of `limits` was reached, or an answer is larger than a bus carries.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::names;
+use super::{CallError, Message, error_name, names};
 
 /// A D-Bus interface.
 #[derive(Debug)]
@@ -163,6 +163,66 @@ enum Docs {
 
 const DOCTYPE: &str = "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n\
      \"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd\">\n";
+
+/// The method that a call names, among those of an object with these interfaces and the standard
+/// ones, if the arguments have its types.
+pub fn resolve(
+    own: &[&'static Interface],
+    call: &Message,
+) -> Result<(&'static Interface, &'static Method), CallError> {
+    let mut offered = own.iter().copied().chain(STANDARD);
+    let found = if call.interface.is_empty() {
+        // Without an interface any that has the method may be meant ("Message Types"); ours is.
+        offered.find_map(|interface| Some((interface, interface.method(&call.member)?)))
+    } else {
+        let interface = offered.find(|interface| interface.name == call.interface);
+        let interface = interface.ok_or_else(|| unknown_interface(&call.interface))?;
+        let method = interface.method(&call.member);
+        method.map(|method| (interface, method))
+    };
+    let (interface, method) = found.ok_or_else(|| {
+        let (member, interface) = (&call.member, &call.interface);
+        let text = format!("Unknown method '{member}' of interface '{interface}'.");
+        CallError::new(error_name::UNKNOWN_METHOD, text)
+    })?;
+    let (found, expected) = (&call.body.signature, method.signature());
+    if *found != expected {
+        let text = format!(
+            "Invalid arguments '{found}' to call {}.{}(), expecting '{expected}'.",
+            interface.name, method.name
+        );
+        return Err(CallError::new(error_name::INVALID_ARGS, text));
+    }
+    Ok((interface, method))
+}
+
+/// Why a property of one of these interfaces is not set: none of ours can be.
+#[must_use]
+pub fn refuse_to_set(own: &[&Interface], interface: &str, property: &str) -> CallError {
+    let found = own.iter().find(|found| found.name == interface);
+    match found.map(|found| found.property(property)) {
+        Some(Some(_)) => CallError::new(
+            error_name::PROPERTY_READ_ONLY,
+            format!("Property '{property}' is not writable."),
+        ),
+        Some(None) => unknown_property(property),
+        None => unknown_interface(interface),
+    }
+}
+
+/// The object does not have this interface.
+#[must_use]
+pub fn unknown_interface(interface: &str) -> CallError {
+    let text = format!("Unknown interface '{interface}'.");
+    CallError::new(error_name::UNKNOWN_INTERFACE, text)
+}
+
+/// The interface does not have this property.
+#[must_use]
+pub fn unknown_property(property: &str) -> CallError {
+    let text = format!("Unknown property '{property}'.");
+    CallError::new(error_name::UNKNOWN_PROPERTY, text)
+}
 
 /// The answer to `Introspect`: the interfaces of an object, its standard interfaces, and the last
 /// elements of the paths right below it.

@@ -5,6 +5,11 @@ pub const MANAGER_BUS_NAME: &str = "org.containers.hirte";
 /// Well-known name of the agent on its node's bus, and the destination of calls to it.
 pub const AGENT_BUS_NAME: &str = "org.containers.hirte.Agent";
 
+/// The manager's folder for what lives as long as the system runs.
+pub const RUNTIME_FOLDER: &str = "/run/hirte";
+/// Name of the manager's private socket in that folder.
+pub const PRIVATE_SOCKET: &str = "private";
+
 /// Object of the manager; nodes and jobs lie below it.
 pub const MANAGER_PATH: &str = "/org/containers/hirte";
 /// Parent of the node objects.
@@ -17,6 +22,10 @@ pub const MONITOR_PARENT_PATH: &str = "/org/containers/hirte/monitor";
 pub const METRICS_PATH: &str = "/org/containers/hirte/metrics";
 /// The manager's object on a connection to an agent.
 pub const INTERNAL_MANAGER_PATH: &str = "/org/containers/hirte/internal";
+/// Object of the agent on its node's bus.
+pub const AGENT_PATH: &str = "/org/containers/hirte";
+/// Parent of the objects by which the manager tells an agent of the targets of its proxies.
+pub const INTERNAL_PROXY_PARENT_PATH: &str = "/org/containers/hirte/internal/proxy";
 /// The agent's object on a connection to the manager.
 pub const INTERNAL_AGENT_PATH: &str = "/org/containers/hirte/internal/agent";
 /// The object by which an agent signals metrics.
@@ -34,10 +43,14 @@ pub const MONITOR_INTERFACE: &str = "org.containers.hirte.Monitor";
 pub const METRICS_INTERFACE: &str = "org.containers.hirte.Metrics";
 /// Public interface of the manager's counters.
 pub const COUNTERS_INTERFACE: &str = "org.containers.hirte.Counters";
+/// Public interface of an agent on its node's bus.
+pub const AGENT_INTERFACE: &str = "org.containers.hirte.Agent";
 /// What agents call on the manager.
 pub const INTERNAL_MANAGER_INTERFACE: &str = "org.containers.hirte.internal.Manager";
 /// What the manager calls on agents, and what agents signal.
 pub const INTERNAL_AGENT_INTERFACE: &str = "org.containers.hirte.internal.Agent";
+/// What the manager calls on a proxy of an agent.
+pub const INTERNAL_PROXY_INTERFACE: &str = "org.containers.hirte.internal.Proxy";
 /// The metrics that agents signal.
 pub const INTERNAL_AGENT_METRICS_INTERFACE: &str = "org.containers.hirte.internal.Agent.Metrics";
 
@@ -127,6 +140,12 @@ pub fn job_path(id: u32) -> String {
 #[must_use]
 pub fn monitor_path(id: u32) -> String {
     format!("{MONITOR_PARENT_PATH}/{id}")
+}
+
+/// Path of the proxy with number `id`, on a connection to the manager.
+#[must_use]
+pub fn proxy_path(id: u32) -> String {
+    format!("{INTERNAL_PROXY_PARENT_PATH}/{id}")
 }
 
 /// Path of the object by which systemd shows the unit called `unit`.

@@ -14,6 +14,8 @@ pub struct RelayMethod {
     pub result: &'static str,
     /// How the agent asks systemd.
     pub call: SystemdCall,
+    /// Whether it changes nothing on the node, so that members of group `hirte` may call it.
+    pub only_reads: bool,
 }
 
 /// What a relayed method calls on systemd.
@@ -31,13 +33,13 @@ pub const RELAY_METHODS: &[RelayMethod] = &[
     manager("DisableUnitFiles", "asb", "a(sss)"),
     manager("EnableUnitFiles", "asbb", "ba(sss)"),
     manager("FreezeUnit", "s", ""),
-    manager("GetDefaultTarget", "", "s"),
-    manager("GetUnitFileState", "s", "s"),
-    unit_properties("GetUnitProperties", "ss", "a{sv}", "GetAll"),
-    unit_properties("GetUnitProperty", "sss", "v", "Get"),
+    manager("GetDefaultTarget", "", "s").only_reads(),
+    manager("GetUnitFileState", "s", "s").only_reads(),
+    unit_properties("GetUnitProperties", "ss", "a{sv}", "GetAll").only_reads(),
+    unit_properties("GetUnitProperty", "sss", "v", "Get").only_reads(),
     manager("KillUnit", "ssi", ""),
-    manager("ListUnitFiles", "", "a(ss)"),
-    manager("ListUnits", "", "a(ssssssouso)"),
+    manager("ListUnitFiles", "", "a(ss)").only_reads(),
+    manager("ListUnits", "", "a(ssssssouso)").only_reads(),
     manager("Reload", "", ""),
     manager("ResetFailed", "", ""),
     manager("ResetFailedUnit", "s", ""),
@@ -48,6 +50,13 @@ pub const RELAY_METHODS: &[RelayMethod] = &[
     manager("StartTransientUnit", "ssa(sv)a(sa(sv))", "o"),
     manager("ThawUnit", "s", ""),
 ];
+
+impl RelayMethod {
+    const fn only_reads(mut self) -> Self {
+        self.only_reads = true;
+        self
+    }
+}
 
 /// The relayed method called `name`.
 #[must_use]
@@ -61,6 +70,7 @@ const fn manager(name: &'static str, arguments: &'static str, result: &'static s
         arguments,
         result,
         call: SystemdCall::Manager,
+        only_reads: false,
     }
 }
 
@@ -75,6 +85,7 @@ const fn unit_properties(
         arguments,
         result,
         call: SystemdCall::UnitProperties(method),
+        only_reads: false,
     }
 }
 

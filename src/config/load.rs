@@ -1,7 +1,7 @@
 //! From the sources to one configuration.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs::{self, File},
     io::{self, Read},
     os::unix::ffi::OsStrExt,
@@ -12,8 +12,9 @@ use std::{
 use super::{
     error::{ConfigError, Notice, Origin, shorten},
     ini::{self, Item},
-    schema::{AgentConfig, Key, ManagerConfig, Schema},
+    schema::{AgentConfig, Key, ManagerConfig, NODE_KEYS, NodeSection, Schema},
     similar::similar,
+    value::{is_node_name, node_name_rule},
 };
 use crate::limits::{CONFIG_DROP_INS, CONFIG_FILE_BYTES};
 
@@ -77,6 +78,7 @@ pub fn load_manager(
     let mut loader = Loader::new(ManagerConfig::default());
     loader.load_sources(roots, file, &env)?;
     loader.load_option("--port", "ManagerPort", options.port.as_deref())?;
+    loader.notice_sections_without_effect();
     Ok(loader.loaded)
 }
 
@@ -120,6 +122,19 @@ const ENVIRONMENT: [(&str, &str); 3] = [
 
 struct Loader<C> {
     loaded: Loaded<C>,
+    /// The section of each node that has one: its place, and where it was first.
+    nodes: BTreeMap<String, (usize, Origin)>,
+}
+
+/// The first word of the name of a node's section.
+const NODE_SECTION: &str = "node";
+
+/// What a section of a file is about.
+enum Section {
+    Daemon,
+    /// The node with the section at this place.
+    Node(usize),
+    Unknown,
 }
 
 impl<C: Schema> Loader<C> {
@@ -129,6 +144,7 @@ impl<C: Schema> Loader<C> {
                 config: defaults,
                 notices: Vec::new(),
             },
+            nodes: BTreeMap::new(),
         }
     }
 
@@ -185,16 +201,17 @@ impl<C: Schema> Loader<C> {
         for item in ini::parse(&path, bytes)? {
             match item {
                 Item::Section { name, line } => {
-                    if name != C::SECTION {
-                        self.notice(&path, line, unknown_section::<C>(&name));
-                    }
-                    section = Some(name);
+                    section = Some(self.enter(&path, line, &name)?);
                 }
-                Item::Value { key, value, line } => match section.as_deref() {
-                    Some(name) if name == C::SECTION => {
-                        self.apply_value(&path, line, &key, &value, &mut lists_begun)?;
+                Item::Value { key, value, line } => match section {
+                    Some(Section::Daemon) => {
+                        self.apply_value((&path, line), (&key, &value), &mut lists_begun)?;
                     }
-                    Some(_) => {}
+                    Some(Section::Node(place)) => {
+                        let value = (key.as_str(), value.as_str());
+                        self.apply_node_value((&path, line), place, value, &mut lists_begun)?;
+                    }
+                    Some(Section::Unknown) => {}
                     None => {
                         let text = format!(
                             "{} stands above any section and is ignored, expected [{}] before it",
@@ -209,30 +226,88 @@ impl<C: Schema> Loader<C> {
         Ok(())
     }
 
-    fn apply_value(
-        &mut self,
-        path: &Arc<Path>,
-        line: u32,
-        name: &str,
-        value: &str,
-        lists_begun: &mut HashSet<&'static str>,
-    ) -> Result<(), ConfigError> {
-        let Some(key) = C::KEYS.iter().find(|key| key.name == name) else {
-            self.notice(path, line, unknown_key::<C>(name));
-            return Ok(());
+    /// Finds out what `[name]` begins.
+    fn enter(&mut self, path: &Arc<Path>, line: u32, name: &str) -> Result<Section, ConfigError> {
+        if name == C::SECTION {
+            return Ok(Section::Daemon);
+        }
+        let (first, node) = name.split_once(char::is_whitespace).unwrap_or((name, ""));
+        let node = node.trim_start();
+        let Some(sections) = self
+            .loaded
+            .config
+            .node_sections()
+            .filter(|_| first == NODE_SECTION)
+        else {
+            let text = unknown_section::<C>(&mut self.loaded.config, name);
+            self.notice(path, line, text);
+            return Ok(Section::Unknown);
         };
-        let origin = Origin::File {
+        if !is_node_name(node) {
+            return Err(ConfigError::Syntax {
+                path: path.to_path_buf(),
+                line,
+                found: format!("[{name}]"),
+                expected: format!("[node NAME], where a name has {}", node_name_rule()),
+            });
+        }
+        let origin = || Origin::File {
             path: Arc::clone(path),
             line,
         };
-        // The first occurrence in a file replaces what earlier files said.
-        if value.is_empty() || (key.is_list && lists_begun.insert(key.name)) {
-            self.set_key(key, key.default, origin.clone())?;
-        }
-        if value.is_empty() {
+        let (place, _) = self.nodes.entry(node.to_owned()).or_insert_with(|| {
+            sections.push(NodeSection {
+                name: node.to_owned(),
+                ..NodeSection::default()
+            });
+            (sections.len() - 1, origin())
+        });
+        Ok(Section::Node(*place))
+    }
+
+    fn apply_value(
+        &mut self,
+        (path, line): (&Arc<Path>, u32),
+        (name, value): (&str, &str),
+        lists_begun: &mut HashSet<(Option<usize>, &'static str)>,
+    ) -> Result<(), ConfigError> {
+        let Some(key) = C::KEYS.iter().find(|key| key.name == name) else {
+            let text = unknown_key(name, C::SECTION, C::KEYS);
+            self.notice(path, line, text);
             return Ok(());
+        };
+        let begins = key.is_list && lists_begun.insert((None, key.name));
+        for text in texts(key, value, begins) {
+            let path = Arc::clone(path);
+            self.set_key(key, text, Origin::File { path, line })?;
         }
-        self.set_key(key, value, origin)
+        Ok(())
+    }
+
+    fn apply_node_value(
+        &mut self,
+        (path, line): (&Arc<Path>, u32),
+        place: usize,
+        (name, value): (&str, &str),
+        lists_begun: &mut HashSet<(Option<usize>, &'static str)>,
+    ) -> Result<(), ConfigError> {
+        let sections = self.loaded.config.node_sections();
+        let Some(node) = sections.and_then(|sections| sections.get_mut(place)) else {
+            return Ok(());
+        };
+        let Some(key) = NODE_KEYS.iter().find(|key| key.name == name) else {
+            let section = format!("{NODE_SECTION} {}", node.name);
+            let text = unknown_key(name, &section, NODE_KEYS);
+            self.notice(path, line, text);
+            return Ok(());
+        };
+        let begins = key.is_list && lists_begun.insert((Some(place), key.name));
+        for text in texts(key, value, begins) {
+            let path = Arc::clone(path);
+            let origin = Origin::File { path, line };
+            self.loaded.notices.extend(read(key, node, text, origin)?);
+        }
+        Ok(())
     }
 
     fn set(&mut self, name: &'static str, text: &str, origin: Origin) -> Result<(), ConfigError> {
@@ -243,20 +318,9 @@ impl<C: Schema> Loader<C> {
     }
 
     fn set_key(&mut self, key: &Key<C>, text: &str, origin: Origin) -> Result<(), ConfigError> {
-        match (key.set)(&mut self.loaded.config, text) {
-            Ok(None) => Ok(()),
-            Ok(Some(remark)) => {
-                let text = format!("{}: {remark}", key.name);
-                self.loaded.notices.push(Notice { origin, text });
-                Ok(())
-            }
-            Err(expected) => Err(ConfigError::Value {
-                origin,
-                key: key.name,
-                value: text.to_owned(),
-                expected,
-            }),
-        }
+        let notice = read(key, &mut self.loaded.config, text, origin)?;
+        self.loaded.notices.extend(notice);
+        Ok(())
     }
 
     fn notice(&mut self, path: &Arc<Path>, line: u32, text: String) {
@@ -266,19 +330,90 @@ impl<C: Schema> Loader<C> {
     }
 }
 
-fn unknown_section<C: Schema>(name: &str) -> String {
-    let meant = similar(name, [C::SECTION]).map_or_else(
-        || format!("expected [{}]", C::SECTION),
-        |section| did_you_mean(&format!("[{section}]")),
-    );
+impl Loader<ManagerConfig> {
+    /// A node that has a section and may not register is hardly meant so, unless it is said.
+    fn notice_sections_without_effect(&mut self) {
+        let config = &self.loaded.config;
+        let allowed = config.allowed_nodes();
+        let allowed: HashSet<&str> = allowed.into_iter().map(|(name, _)| name).collect();
+        for node in &config.node_sections {
+            let Some((_, origin)) = self.nodes.get(&node.name) else {
+                continue;
+            };
+            let mut notice = |text| {
+                let origin = origin.clone();
+                self.loaded.notices.push(Notice { origin, text });
+            };
+            let name = &node.name;
+            if !allowed.contains(name.as_str()) && node.allowed.is_none() {
+                notice(format!(
+                    "section [node {name}] has no effect: the node is not in AllowedNodeNames, \
+                     and Allowed is not set"
+                ));
+            }
+            for other in &node.allow_dependencies_on {
+                if !allowed.contains(other.as_str()) {
+                    notice(format!(
+                        "section [node {name}]: AllowDependenciesOn names '{other}', which is no \
+                         node of the fleet"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The texts that a key is set to, one after the other: the first occurrence of a list in a file
+/// (`begins`) replaces what earlier files said.
+fn texts<'a, T>(key: &Key<T>, value: &'a str, begins: bool) -> impl Iterator<Item = &'a str> {
+    let default = (value.is_empty() || begins).then_some(key.default);
+    default
+        .into_iter()
+        .chain((!value.is_empty()).then_some(value))
+}
+
+/// Reads a text into its place; there may be something to notice about it.
+fn read<T>(
+    key: &Key<T>,
+    place: &mut T,
+    text: &str,
+    origin: Origin,
+) -> Result<Option<Notice>, ConfigError> {
+    match (key.set)(place, text) {
+        Ok(remark) => Ok(remark.map(|remark| {
+            let text = format!("{}: {remark}", key.name);
+            Notice { origin, text }
+        })),
+        Err(expected) => Err(ConfigError::Value {
+            origin,
+            key: key.name,
+            value: text.to_owned(),
+            expected,
+        }),
+    }
+}
+
+fn unknown_section<C: Schema>(config: &mut C, name: &str) -> String {
+    let has_nodes = config.node_sections().is_some();
+    let words = [NODE_SECTION].into_iter().filter(|_| has_nodes);
+    let (first, node) = name.split_once(char::is_whitespace).unwrap_or((name, ""));
+    let meant = if let Some(section) = similar(name, [C::SECTION]) {
+        did_you_mean(&format!("[{section}]"))
+    } else if has_nodes && is_node_name(node.trim()) && similar(first, words).is_some() {
+        did_you_mean(&format!("[{NODE_SECTION} {}]", node.trim()))
+    } else if has_nodes {
+        format!("expected [{}] or [{NODE_SECTION} NAME]", C::SECTION)
+    } else {
+        format!("expected [{}]", C::SECTION)
+    };
     format!("unknown section [{}] is ignored, {meant}", shorten(name))
 }
 
-fn unknown_key<C: Schema>(name: &str) -> String {
-    let meant = similar(name, C::KEYS.iter().map(|key| key.name))
+fn unknown_key<T>(name: &str, section: &str, keys: &[Key<T>]) -> String {
+    let meant = similar(name, keys.iter().map(|key| key.name))
         .map(|key| format!(", {}", did_you_mean(key)))
         .unwrap_or_default();
-    let (section, name) = (C::SECTION, shorten(name));
+    let name = shorten(name);
     format!("unknown key {name} in section [{section}] is ignored{meant}")
 }
 

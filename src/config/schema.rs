@@ -1,6 +1,9 @@
 //! The keys of each daemon, and the typed values that they set.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use zbus::{
     Address,
@@ -8,7 +11,11 @@ use zbus::{
 };
 
 use super::value::{self, Parsed};
-use crate::{logging::LogSettings, wire::tcp::KeepAlive};
+use crate::{
+    limits::{LOUD_RETRIES, TCP_USER_TIMEOUT},
+    logging::LogSettings,
+    wire::{ip::ScopedIp, tcp::KeepAlive},
+};
 
 /// One key of a section.
 ///
@@ -32,6 +39,7 @@ const KEEP_ALIVE: KeepAlive = KeepAlive {
     time: Some(Duration::from_secs(1)),
     interval: Some(Duration::from_secs(1)),
     count: Some(4),
+    user_timeout: Some(TCP_USER_TIMEOUT),
 };
 
 /// The manager's configuration: section `[hirte]`.
@@ -39,11 +47,21 @@ const KEEP_ALIVE: KeepAlive = KeepAlive {
 pub struct ManagerConfig {
     /// `ManagerPort`: TCP port on which agents are awaited.
     pub port: u16,
+    /// `ListenAddress`: addresses on which agents are awaited at that port; none: all.
+    pub listen_addresses: Vec<ScopedIp>,
+    /// `UseTCP`: whether agents are awaited on TCP.
+    pub use_tcp: bool,
+    /// `UseUDS`: whether agents of this machine are awaited on a Unix socket.
+    pub use_uds: bool,
     /// `AllowedNodeNames`: the nodes that may register, in the order given, each once.
     pub allowed_node_names: Vec<String>,
+    /// The sections `[node NAME]`, in the order in which their names first appear.
+    pub node_sections: Vec<NodeSection>,
     /// `NodeHeartbeatThreshold`: silence after which a node is offline; `None`: never.
     pub node_heartbeat_threshold: Option<Duration>,
-    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`.
+    /// `HeartbeatInterval`: time between heartbeats to each node; `None`: no heartbeats.
+    pub heartbeat_interval: Option<Duration>,
+    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`, `TCPUserTimeout`.
     pub tcp_keep_alive: KeepAlive,
     /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
     pub log: LogSettings,
@@ -53,12 +71,91 @@ impl Default for ManagerConfig {
     fn default() -> Self {
         Self {
             port: 842,
+            listen_addresses: Vec::new(),
+            use_tcp: true,
+            use_uds: true,
             allowed_node_names: Vec::new(),
+            node_sections: Vec::new(),
             node_heartbeat_threshold: Some(Duration::from_secs(6)),
+            heartbeat_interval: None,
             tcp_keep_alive: KEEP_ALIVE,
             log: LogSettings::default(),
         }
     }
+}
+
+impl ManagerConfig {
+    /// The nodes that may register, each with its section if it has one: those of
+    /// `AllowedNodeNames`, and then those with `Allowed=true`. A section with `Allowed=false`
+    /// refuses its node either way.
+    #[must_use]
+    pub fn allowed_nodes(&self) -> Vec<(&str, Option<&NodeSection>)> {
+        let sections = self.node_sections.iter();
+        let sections: BTreeMap<_, _> = sections.map(|node| (node.name.as_str(), node)).collect();
+        let listed: BTreeSet<_> = self.allowed_node_names.iter().collect();
+        let named = self.allowed_node_names.iter().map(|name| {
+            let section = sections.get(name.as_str()).copied();
+            (name.as_str(), section)
+        });
+        let named =
+            named.filter(|(_, section)| section.and_then(|section| section.allowed) != Some(false));
+        let added = self
+            .node_sections
+            .iter()
+            .filter(|node| node.allowed == Some(true) && !listed.contains(&node.name))
+            .map(|node| (node.name.as_str(), Some(node)));
+        named.chain(added).collect()
+    }
+
+    /// The keys in which `other` differs and that a running manager can not take over.
+    #[must_use]
+    pub fn keys_for_a_restart(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            port,
+            listen_addresses,
+            use_tcp,
+            use_uds,
+            allowed_node_names: _,
+            node_sections: _,
+            node_heartbeat_threshold: _,
+            heartbeat_interval: _,
+            tcp_keep_alive,
+            log: _,
+        } = self;
+        let keep_alive = other.tcp_keep_alive;
+        let keys = [
+            ("ManagerPort", *port != other.port),
+            ("ListenAddress", *listen_addresses != other.listen_addresses),
+            ("UseTCP", *use_tcp != other.use_tcp),
+            ("UseUDS", *use_uds != other.use_uds),
+            ("TCPKeepAliveTime", tcp_keep_alive.time != keep_alive.time),
+            (
+                "TCPKeepAliveInterval",
+                tcp_keep_alive.interval != keep_alive.interval,
+            ),
+            (
+                "TCPKeepAliveCount",
+                tcp_keep_alive.count != keep_alive.count,
+            ),
+            (
+                "TCPUserTimeout",
+                tcp_keep_alive.user_timeout != keep_alive.user_timeout,
+            ),
+        ];
+        let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
+        changed.map(|(key, _)| key).collect()
+    }
+}
+
+/// What the manager's configuration says of one node: section `[node NAME]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSection {
+    /// The node.
+    pub name: String,
+    /// `Allowed`: whether it may register; `None`: as `AllowedNodeNames` says.
+    pub allowed: Option<bool>,
+    /// `AllowDependenciesOn`: the nodes whose units its own may depend on.
+    pub allow_dependencies_on: Vec<String>,
 }
 
 /// The agent's configuration: section `[hirte-agent]`.
@@ -79,7 +176,9 @@ pub struct AgentConfig {
     pub reconnect_interval: Option<Duration>,
     /// `ManagerHeartbeatThreshold`: silence after which the manager is lost; `None`: never.
     pub manager_heartbeat_threshold: Option<Duration>,
-    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`.
+    /// `ConnectionRetryCountUntilQuiet`: failed attempts to connect in a row that are each logged.
+    pub loud_retries: u32,
+    /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`, `TCPUserTimeout`.
     pub tcp_keep_alive: KeepAlive,
     /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
     pub log: LogSettings,
@@ -97,6 +196,7 @@ impl AgentConfig {
             heartbeat_interval: Some(Duration::from_secs(2)),
             reconnect_interval: Some(Duration::from_secs(2)),
             manager_heartbeat_threshold: Some(Duration::from_secs(6)),
+            loud_retries: LOUD_RETRIES,
             tcp_keep_alive: KEEP_ALIVE,
             log: LogSettings::default(),
         }
@@ -127,6 +227,8 @@ pub(super) trait Schema: Clone + 'static {
 
     fn log(&mut self) -> &mut LogSettings;
     fn tcp_keep_alive(&mut self) -> &mut KeepAlive;
+    /// The sections of single nodes; `None` for a daemon that has none.
+    fn node_sections(&mut self) -> Option<&mut Vec<NodeSection>>;
 }
 
 impl Schema for ManagerConfig {
@@ -142,6 +244,10 @@ impl Schema for ManagerConfig {
     fn tcp_keep_alive(&mut self) -> &mut KeepAlive {
         &mut self.tcp_keep_alive
     }
+
+    fn node_sections(&mut self) -> Option<&mut Vec<NodeSection>> {
+        Some(&mut self.node_sections)
+    }
 }
 
 impl Schema for AgentConfig {
@@ -156,6 +262,10 @@ impl Schema for AgentConfig {
 
     fn tcp_keep_alive(&mut self) -> &mut KeepAlive {
         &mut self.tcp_keep_alive
+    }
+
+    fn node_sections(&mut self) -> Option<&mut Vec<NodeSection>> {
+        None
     }
 }
 
@@ -190,6 +300,22 @@ pub const MANAGER_KEYS: &[Key<ManagerConfig>] = &[
         put(&mut config.port, value::port(text)?)
     }),
     Key {
+        name: "ListenAddress",
+        default: "",
+        summary: "IP addresses on which agents are awaited, separated by commas; all if not set",
+        set: |config, text| value::add_addresses(&mut config.listen_addresses, text),
+        is_list: true,
+    },
+    key("UseTCP", "true", "await agents on TCP", |config, text| {
+        put(&mut config.use_tcp, value::boolean(text)?)
+    }),
+    key(
+        "UseUDS",
+        "true",
+        "await agents of this machine on a Unix socket",
+        |config, text| put(&mut config.use_uds, value::boolean(text)?),
+    ),
+    Key {
         name: "AllowedNodeNames",
         default: "",
         summary: "names of the nodes that may register, separated by commas",
@@ -207,12 +333,44 @@ pub const MANAGER_KEYS: &[Key<ManagerConfig>] = &[
             )
         },
     ),
+    key(
+        "HeartbeatInterval",
+        "0",
+        "time between heartbeats to each node; 0: none",
+        |config, text| put(&mut config.heartbeat_interval, value::interval(text)?),
+    ),
     keep_alive_time(),
     keep_alive_interval(),
     keep_alive_count(),
+    user_timeout(),
+    receive_errors(),
     log_level(),
     log_target(),
     log_is_quiet(),
+];
+
+/// The keys of `[node NAME]` in the manager's configuration.
+pub const NODE_KEYS: &[Key<NodeSection>] = &[
+    Key {
+        name: "Allowed",
+        default: "",
+        summary: "whether the node may register; not set: as AllowedNodeNames says",
+        set: |node, text| {
+            if text.is_empty() {
+                node.allowed = None;
+                return Ok(None);
+            }
+            put(&mut node.allowed, value::boolean(text)?.map(Some))
+        },
+        is_list: false,
+    },
+    Key {
+        name: "AllowDependenciesOn",
+        default: "",
+        summary: "nodes whose units those of this node may depend on, separated by commas",
+        set: |node, text| value::add_node_names(&mut node.allow_dependencies_on, text),
+        is_list: true,
+    },
 ];
 
 /// The keys of `[hirte-agent]`.
@@ -261,9 +419,17 @@ pub const AGENT_KEYS: &[Key<AgentConfig>] = &[
             )
         },
     ),
+    key(
+        "ConnectionRetryCountUntilQuiet",
+        "10",
+        "failed attempts to connect in a row that are each logged; later ones once a minute",
+        |config, text| put(&mut config.loud_retries, value::retries(text)?),
+    ),
     keep_alive_time(),
     keep_alive_interval(),
     keep_alive_count(),
+    user_timeout(),
+    receive_errors(),
     log_level(),
     log_target(),
     log_is_quiet(),
@@ -295,6 +461,27 @@ const fn keep_alive_count<C: Schema>() -> Key<C> {
         "4",
         "unanswered TCP keepalive probes that end a connection; 0: the system's setting",
         |config, text| put(&mut config.tcp_keep_alive().count, value::count(text)?),
+    )
+}
+
+const fn user_timeout<C: Schema>() -> Key<C> {
+    key(
+        "TCPUserTimeout",
+        "5s",
+        "time without an acknowledgement of sent data that ends a connection; 0: the system's setting",
+        |config, text| {
+            let timeout = value::user_timeout(text)?;
+            put(&mut config.tcp_keep_alive().user_timeout, timeout)
+        },
+    )
+}
+
+const fn receive_errors<C: Schema>() -> Key<C> {
+    key(
+        "IPReceiveErrors",
+        "true",
+        "known from BlueChi; has no effect",
+        |_, text| value::boolean(text).map(|parsed| parsed.remark),
     )
 }
 
@@ -342,8 +529,13 @@ mod tests {
     fn tables_hold_the_built_in_defaults() {
         let mut manager = ManagerConfig {
             port: 1,
+            listen_addresses: Vec::new(),
+            use_tcp: false,
+            use_uds: false,
             allowed_node_names: Vec::new(),
+            node_sections: Vec::new(),
             node_heartbeat_threshold: None,
+            heartbeat_interval: Some(Duration::from_secs(1)),
             tcp_keep_alive: KeepAlive::default(),
             log: LogSettings {
                 level: Level::Error,
@@ -354,6 +546,16 @@ mod tests {
         set_all(&mut manager);
         assert_eq!(manager, ManagerConfig::default());
 
+        let mut node = NodeSection {
+            allowed: Some(true),
+            allow_dependencies_on: vec!["old".to_owned()],
+            ..NodeSection::default()
+        };
+        for key in NODE_KEYS {
+            assert_eq!((key.set)(&mut node, key.default), Ok(None), "{}", key.name);
+        }
+        assert_eq!(node, NodeSection::default());
+
         let mut agent = AgentConfig {
             node_name: "old".to_owned(),
             manager_host: "old".to_owned(),
@@ -362,6 +564,7 @@ mod tests {
             heartbeat_interval: None,
             reconnect_interval: None,
             manager_heartbeat_threshold: None,
+            loud_retries: 1,
             tcp_keep_alive: KeepAlive::default(),
             log: LogSettings {
                 level: Level::Error,
@@ -379,5 +582,53 @@ mod tests {
         assert_eq!(agent.manager().to_string(), "tcp:host=127.0.0.1,port=842");
         agent.manager_address = "unix:path=/run/hirte.sock".parse().ok();
         assert_eq!(agent.manager().to_string(), "unix:path=/run/hirte.sock");
+    }
+
+    #[test]
+    fn allowed_are_the_listed_nodes_and_then_those_of_sections() {
+        let section = |name: &str, allowed| NodeSection {
+            name: name.to_owned(),
+            allowed,
+            ..NodeSection::default()
+        };
+        let config = ManagerConfig {
+            allowed_node_names: ["c", "b", "a"].map(str::to_owned).to_vec(),
+            node_sections: vec![
+                section("z", Some(true)),
+                section("b", Some(false)),
+                section("x", None),
+                section("a", Some(true)),
+                section("y", Some(true)),
+            ],
+            ..ManagerConfig::default()
+        };
+        let allowed = config.allowed_nodes();
+        let allowed: Vec<_> = allowed.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(allowed, ["c", "a", "z", "y"]);
+    }
+
+    #[test]
+    fn keys_that_need_a_restart_are_named() {
+        let running = ManagerConfig::default();
+        let mut other = ManagerConfig {
+            allowed_node_names: vec!["a".to_owned()],
+            node_heartbeat_threshold: None,
+            ..ManagerConfig::default()
+        };
+        assert!(running.keys_for_a_restart(&other).is_empty());
+        other.port = 1;
+        other.use_tcp = false;
+        other.tcp_keep_alive = KeepAlive::default();
+        assert_eq!(
+            running.keys_for_a_restart(&other),
+            [
+                "ManagerPort",
+                "UseTCP",
+                "TCPKeepAliveTime",
+                "TCPKeepAliveInterval",
+                "TCPKeepAliveCount",
+                "TCPUserTimeout"
+            ]
+        );
     }
 }

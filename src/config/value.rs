@@ -3,7 +3,7 @@
 //! Times are time spans as in systemd.time(7): `5s`, `1min 30s`, `1.5h`. What a number without a unit
 //! means depends on the key: see [`interval`], [`threshold`] and [`seconds`].
 
-use std::{collections::BTreeSet, net::IpAddr, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, str::FromStr, time::Duration};
 
 use zbus::{
     Address,
@@ -18,6 +18,7 @@ use crate::{
         TCP_KEEPALIVE_SECONDS,
     },
     logging::LogTarget,
+    wire::{address::tcp_host, ip::ScopedIp},
 };
 
 /// A value that was understood.
@@ -27,6 +28,16 @@ pub struct Parsed<T> {
     pub value: T,
     /// What the administrator should know of how it was understood.
     pub remark: Option<String>,
+}
+
+impl<T> Parsed<T> {
+    /// The same for a value made of this one.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Parsed<U> {
+        Parsed {
+            value: make(self.value),
+            remark: self.remark,
+        }
+    }
 }
 
 /// The value, or what was expected instead of it.
@@ -87,7 +98,8 @@ pub fn is_node_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
-fn node_name_rule() -> String {
+/// What a node's name consists of, for errors.
+pub(super) fn node_name_rule() -> String {
     format!(
         "1 to {NODE_NAME_BYTES} letters, digits, '-', '_' or '.', the first one a letter, a digit or '_'"
     )
@@ -141,25 +153,56 @@ pub fn host(text: &str) -> Outcome<String> {
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'))
         .unwrap_or(text);
-    // `fe80::1%eth0` is an address with the interface by which it is reached.
-    let (address, zone) = bare.split_once('%').unwrap_or((bare, "0"));
-    let is_address = IpAddr::from_str(address).is_ok_and(|address| {
-        (address.is_ipv6() || (bare == text && !bare.contains('%'))) && is_word(zone, b"-_.")
-    });
-    let is_name = bare == text
-        && bare.len() <= HOST_NAME_BYTES
-        && is_word(bare, b"-_.")
-        && !all_numeric(bare);
+    let is_address = is_ip(bare, bare != text);
+    let is_name =
+        bare == text && bare.len() <= HOST_NAME_BYTES && is_word(bare) && !all_numeric(bare);
     plain((is_address || is_name).then(|| bare.to_owned()), || {
         "an IP address or a host name".to_owned()
     })
 }
 
-fn is_word(text: &str, also: &[u8]) -> bool {
+/// Whether it is an IP address; an IPv4 address does not stand in brackets.
+fn is_ip(text: &str, in_brackets: bool) -> bool {
+    ScopedIp::from_str(text).is_ok_and(|address| address.ip.is_ipv6() || !in_brackets)
+}
+
+/// Adds the IP addresses of a list to those already read, each once. IPv6 addresses may stand in
+/// brackets.
+pub fn add_addresses(addresses: &mut Vec<ScopedIp>, text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        addresses.clear();
+    }
+    for entry in text
+        .split(',')
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+    {
+        let bare = entry
+            .strip_prefix('[')
+            .and_then(|entry| entry.strip_suffix(']'))
+            .unwrap_or(entry);
+        match bare.parse() {
+            Ok(address) if is_ip(bare, bare != entry) => {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            _ => {
+                return Err(format!(
+                    "IP addresses separated by commas, but '{}' is none",
+                    shorten(entry)
+                ));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn is_word(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
         && text
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || also.contains(&byte))
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// Whether the last label is a number, as in a mistyped IPv4 address; no host name ends so (RFC 1123,
@@ -189,7 +232,9 @@ pub fn address(text: &str) -> Outcome<Option<Address>> {
 fn can_be_connected(transport: &Transport) -> bool {
     match transport {
         Transport::Tcp(tcp) => {
-            tcp.port() != 0 && tcp.nonce_file().is_none() && host(tcp.host()).is_ok()
+            let is_known =
+                tcp_host(tcp.host().as_bytes()).is_ok_and(|host_name| host(&host_name).is_ok());
+            tcp.port() != 0 && tcp.nonce_file().is_none() && is_known
         }
         Transport::Unix(unix) => match unix.path() {
             UnixSocket::File(path) => path.is_absolute(),
@@ -262,6 +307,17 @@ pub fn count(text: &str) -> Outcome<Option<u32>> {
     plain(count, || {
         format!("a number from 0 to {TCP_KEEPALIVE_COUNT}")
     })
+}
+
+/// The time for `TCP_USER_TIMEOUT`; 0 leaves the system's setting, a bare number is seconds.
+pub fn user_timeout(text: &str) -> Outcome<Option<Duration>> {
+    in_range(time(text, Unit::Second)?)
+}
+
+/// A number of attempts.
+pub fn retries(text: &str) -> Outcome<u32> {
+    let retries = number(text).and_then(|retries| u32::try_from(retries).ok());
+    plain(retries, || format!("a number from 0 to {}", u32::MAX))
 }
 
 /// Digits and nothing else: the standard library would also take a sign.

@@ -1,11 +1,14 @@
-//! One connection to the bus, and calls of the manager over it.
+//! One connection to the manager, over its private socket or a bus, and calls of the manager over
+//! it.
 //!
 //! All messages are taken from one stream in the order of their arrival, so a signal that comes
 //! before a reply is kept and not lost, and no queue of zbus fills up unread.
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    env, io,
     num::NonZeroU32,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -21,12 +24,12 @@ use zbus::{
 use super::{
     error::{Error, Subject},
     progress::Progress,
-    runtime::SmolRuntime,
+    runtime::{SmolRuntime, connect_unix},
 };
 use crate::{
     bus::names::{
         DBUS_NAME, DBUS_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, NODE_INTERFACE,
-        PROPERTIES_INTERFACE,
+        PRIVATE_SOCKET, PROPERTIES_INTERFACE, RUNTIME_FOLDER,
     },
     limits,
 };
@@ -129,32 +132,64 @@ pub(super) enum Signal {
 #[derive(Debug)]
 pub(super) struct Client {
     connection: Connection,
+    /// Whether there is no bus between us and the manager.
+    is_private: bool,
     messages: MessageStream,
     /// Signals that came while a reply was awaited. Nothing is in it before
-    /// [`watch`](Self::watch), and then only what was asked for and came during one call.
+    /// [`watch`](Self::watch), and then only what was asked for and came during one call; without a
+    /// bus what all clients are told.
     signals: VecDeque<Signal>,
     progress: Progress,
 }
 
 impl Client {
-    /// Connects to where the manager is reached.
+    /// Connects to the manager's private socket, or to the system bus where that socket can not be
+    /// reached. Where `DBUS_SYSTEM_BUS_ADDRESS` names a bus, nothing else is tried.
     pub async fn connect(runtime: SmolRuntime) -> Result<Self, Error> {
-        Self::connect_to_bus(runtime).await
+        let names_bus = env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some();
+        let private = if names_bus {
+            None
+        } else {
+            let path = Path::new(RUNTIME_FOLDER).join(PRIVATE_SOCKET);
+            match in_time(connect_unix(&path))
+                .await
+                .and_then(smol::Async::into_inner)
+            {
+                Ok(stream) => {
+                    let builder = Builder::unix_stream(stream).p2p();
+                    let client = Self::build(builder, runtime, true).await;
+                    return client.map_err(|error| Error::ConnectPrivate { path, error });
+                }
+                Err(error) => Some((path, error)),
+            }
+        };
+        Self::connect_to_system_bus(runtime, private).await
     }
 
-    /// Connects to the system bus (`DBUS_SYSTEM_BUS_ADDRESS`, or its well-known address).
+    /// Connects to the system bus (`DBUS_SYSTEM_BUS_ADDRESS`, or its well-known address), whatever
+    /// else there is.
     pub async fn connect_to_bus(runtime: SmolRuntime) -> Result<Self, Error> {
-        let messages = Builder::system()
-            .runtime(runtime)
-            .build_message_stream()
-            .or(async {
-                smol::Timer::after(limits::CLIENT_CALL).await;
-                Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
-            })
-            .await
-            .map_err(Error::Connect)?;
+        Self::connect_to_system_bus(runtime, None).await
+    }
+
+    /// The same where the private socket could not be reached for a reason.
+    async fn connect_to_system_bus(
+        runtime: SmolRuntime,
+        private: Option<(PathBuf, io::Error)>,
+    ) -> Result<Self, Error> {
+        let client = Self::build(Builder::system(), runtime, false).await;
+        client.map_err(|error| Error::Connect { private, error })
+    }
+
+    async fn build(
+        builder: Builder<'_>,
+        runtime: SmolRuntime,
+        is_private: bool,
+    ) -> Result<Self, zbus::Error> {
+        let messages = in_time(builder.runtime(runtime).build_message_stream()).await?;
         Ok(Self {
             connection: Connection::from(&messages),
+            is_private,
             messages,
             signals: VecDeque::new(),
             progress: Progress::new(),
@@ -164,6 +199,15 @@ impl Client {
     /// What the terminal is told when an answer or signal takes long; `None` for nothing.
     pub fn waiting_for(&mut self, label: impl Into<Option<String>>) {
         self.progress.wait_for(label.into());
+    }
+
+    /// What it means that the connection has ended.
+    const fn lost(&self) -> Error {
+        if self.is_private {
+            Error::ManagerClosed
+        } else {
+            Error::BusLost
+        }
     }
 
     /// The path of the node called `name`.
@@ -185,7 +229,7 @@ impl Client {
         let mut answer = None;
         self.ask_each([call], |_, given| answer = Some(given))
             .await?;
-        answer.ok_or(Error::BusLost)
+        answer.ok_or_else(|| self.lost())
     }
 
     /// Makes many calls, [`limits::WINDOW`] of them at a time (dbus-daemon allows a client to wait
@@ -234,8 +278,12 @@ impl Client {
         self.watch(&[jobs]).await
     }
 
-    /// Has the bus deliver the signals of these match rules and the manager's departure.
+    /// Has the bus deliver the signals of these match rules and the manager's departure. Without a
+    /// bus the manager sends every signal, and its departure ends the connection.
     pub async fn watch(&mut self, rules: &[String]) -> Result<(), Error> {
+        if self.is_private {
+            return Ok(());
+        }
         let owner = format!(
             "type='signal',sender='{DBUS_NAME}',path='{DBUS_PATH}',interface='{DBUS_NAME}',\
              member='NameOwnerChanged',arg0='{MANAGER_BUS_NAME}'"
@@ -266,14 +314,14 @@ impl Client {
         self.connection
             .send(message)
             .await
-            .map_err(|_| Error::BusLost)?;
+            .map_err(|_| self.lost())?;
         Ok(message.primary_header().serial_num())
     }
 
     async fn next(&mut self) -> Result<Message, Error> {
         match self.progress.during(self.messages.next()).await {
             Some(Ok(message)) => Ok(message),
-            Some(Err(_)) | None => Err(Error::BusLost),
+            Some(Err(_)) | None => Err(self.lost()),
         }
     }
 
@@ -286,6 +334,18 @@ impl Client {
             })
             .await
     }
+}
+
+/// Gives up after [`limits::CLIENT_CALL`].
+async fn in_time<T, E: From<io::Error>>(
+    attempt: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    attempt
+        .or(async {
+            smol::Timer::after(limits::CLIENT_CALL).await;
+            Err(io::Error::from(io::ErrorKind::TimedOut).into())
+        })
+        .await
 }
 
 /// Reads the body of the answer to `method`, borrowing from it what can be borrowed.
@@ -335,6 +395,14 @@ fn read_signal(message: &Message) -> Result<Option<Signal>, Error> {
         }
         _ => Some(Signal::Told(message.clone())),
     })
+}
+
+/// Whether a signal is one of the manager's object at `path`.
+pub(super) fn is_from(message: &Message, path: &str) -> bool {
+    message
+        .header()
+        .path()
+        .is_some_and(|sender| sender.as_str() == path)
 }
 
 /// A match rule for the signal `member` of the manager's object at `path`; without a member for all

@@ -1,6 +1,6 @@
 //! What can go wrong in hirtectl, as sentences for people, and with which exit status it ends.
 
-use std::{fmt, io};
+use std::{fmt, io, path::PathBuf};
 
 use super::{client::Refusal, exit_status::ExitStatus};
 use crate::{
@@ -23,7 +23,21 @@ const NAME_HAS_NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
 #[derive(Debug)]
 pub enum Error {
     /// There is no bus to talk to, or it does not let us in.
-    Connect(zbus::Error),
+    Connect {
+        /// The private socket, if it was tried before, and why it could not be reached.
+        private: Option<(PathBuf, io::Error)>,
+        /// Why the bus could not be reached.
+        error: zbus::Error,
+    },
+    /// The manager does not let us in by its private socket.
+    ConnectPrivate {
+        /// The socket.
+        path: PathBuf,
+        /// What went wrong.
+        error: zbus::Error,
+    },
+    /// The private connection to the manager ended.
+    ManagerClosed,
     /// The connection to the bus ended.
     BusLost,
     /// Nobody owns the manager's name on the bus.
@@ -179,7 +193,9 @@ impl Error {
     #[must_use]
     pub fn status(&self) -> ExitStatus {
         match self {
-            Self::Connect(_)
+            Self::Connect { .. }
+            | Self::ConnectPrivate { .. }
+            | Self::ManagerClosed
             | Self::BusLost
             | Self::NoManager
             | Self::ManagerLeft
@@ -203,7 +219,28 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Connect(error) => write!(f, "Can not connect to the system bus: {error}"),
+            Self::Connect {
+                private: None,
+                error,
+            } => write!(f, "Can not connect to the system bus: {error}"),
+            Self::Connect {
+                private: Some((path, reason)),
+                error,
+            } => write!(
+                f,
+                "Can not reach the manager: {}: {reason}; system bus: {error}",
+                path.display()
+            ),
+            Self::ConnectPrivate { path, error } => write!(
+                f,
+                "Can not talk to the manager on {}: {error}",
+                path.display()
+            ),
+            Self::ManagerClosed => write!(
+                f,
+                "The manager closed the connection before it had answered; what was asked for may \
+                 have happened or not"
+            ),
             Self::BusLost => write!(f, "The connection to the system bus was lost"),
             Self::NoManager => write!(
                 f,

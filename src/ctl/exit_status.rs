@@ -40,7 +40,7 @@ impl ExitStatus {
             Self::Done => "what was asked for happened",
             Self::Failed => "it was refused or failed, was done only in part, or the answer is no",
             Self::Usage => "the command line is wrong",
-            Self::NoManager => "there is no bus, or no manager that answers on it",
+            Self::NoManager => "there is no manager that answers, or no way to it",
             Self::NodeOffline => "the node is offline, or was lost before its job had ended",
             Self::Unknown => "there is no such node, unit or job",
         }

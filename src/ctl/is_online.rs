@@ -17,14 +17,11 @@ use super::{
 };
 use crate::{
     bus::names::{
-        AGENT_BUS_NAME, DBUS_NAME, DBUS_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH,
-        PROPERTIES_INTERFACE,
+        AGENT_BUS_NAME, AGENT_INTERFACE, AGENT_PATH, DBUS_NAME, DBUS_PATH, MANAGER_BUS_NAME,
+        MANAGER_INTERFACE, MANAGER_PATH, PROPERTIES_INTERFACE,
     },
     limits,
 };
-
-/// The agent's public interface on its node's bus; its object is at the manager's path.
-const AGENT_INTERFACE: &str = AGENT_BUS_NAME;
 
 /// The answer as JSON.
 #[derive(Serialize)]
@@ -99,13 +96,13 @@ async fn ask(
 }
 
 async fn status(client: &mut Client, of: &IsOnline) -> Result<String, Error> {
-    let (peer, interface) = match (of.what.0, &of.name) {
+    let (peer, path, interface) = match (of.what.0, &of.name) {
         ("node", Some(name)) => return Ok(nodes::one(client, name).await?.status),
-        ("agent", _) => (AGENT_BUS_NAME, AGENT_INTERFACE),
-        _ => (MANAGER_BUS_NAME, MANAGER_INTERFACE),
+        ("agent", _) => (AGENT_BUS_NAME, AGENT_PATH, AGENT_INTERFACE),
+        _ => (MANAGER_BUS_NAME, MANAGER_PATH, MANAGER_INTERFACE),
     };
     let property = (interface, "Status");
-    let call = Call::new(peer, MANAGER_PATH, PROPERTIES_INTERFACE, "Get", &property);
+    let call = Call::new(peer, path, PROPERTIES_INTERFACE, "Get", &property);
     let body = client
         .call(call, Subject::Fleet)
         .await
@@ -130,7 +127,7 @@ async fn until_offline(
 ) -> Result<ExitStatus, Error> {
     let rules = if of.what.0 == "agent" {
         vec![
-            format!("type='signal',sender='{AGENT_BUS_NAME}',path='{MANAGER_PATH}'"),
+            format!("type='signal',sender='{AGENT_BUS_NAME}',path='{AGENT_PATH}'"),
             format!(
                 "type='signal',sender='{DBUS_NAME}',path='{DBUS_PATH}',interface='{DBUS_NAME}',\
                  member='NameOwnerChanged',arg0='{AGENT_BUS_NAME}'"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    client::{Call, Client, Signal, decode, rule},
+    client::{Call, Client, Signal, decode, is_from, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
     output::Output,
@@ -60,6 +60,7 @@ pub(super) async fn listen(client: &mut Client, output: &mut Output) -> Result<E
         match client.next_signal().await? {
             Signal::ManagerLeft => return Err(Error::WatchEnded),
             Signal::JobRemoved { .. } => {}
+            Signal::Told(message) if !is_from(&message, METRICS_PATH) => {}
             Signal::Told(message) => {
                 let body = message.body();
                 let header = message.header();

@@ -8,7 +8,7 @@ use zbus::{Message, OwnedObjectPath, Variant};
 
 use super::{
     arguments::commands::full_names,
-    client::{Call, Client, Signal, decode, rule},
+    client::{Call, Client, Signal, decode, is_from, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
     json,
@@ -89,6 +89,8 @@ pub(super) async fn run(
         match client.next_signal().await? {
             Signal::ManagerLeft => return Err(Error::WatchEnded),
             Signal::JobRemoved { .. } => {}
+            // Without a bus what other monitors tell comes here, too.
+            Signal::Told(message) if !is_from(&message, &monitor) => {}
             Signal::Told(message) => {
                 tell(output, &message)?;
                 output.flush();

@@ -100,6 +100,25 @@ impl<T: Send + 'static> traits::TaskHandle<T> for Task<T> {
     }
 }
 
+/// Connects to the socket at `path`, however long that takes.
+pub(super) async fn connect_unix(path: &Path) -> io::Result<Async<UnixStream>> {
+    loop {
+        match Async::<UnixStream>::connect(path).await {
+            // The listener's backlog is full, and the kernel wakes nobody when there is room again
+            // (connect(2), EAGAIN); async-io tells it in one of these ways.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
+                ) =>
+            {
+                Timer::after(limits::FULL_BUS_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 impl traits::Runtime for SmolRuntime {
     type RegisteredIoSource = Watched;
     type Sleep = Sleep;
@@ -129,23 +148,7 @@ impl traits::Runtime for SmolRuntime {
 
     fn connect_unix(&self, path: &Path) -> impl Future<Output = io::Result<IoSource>> + Send {
         let path = path.to_owned();
-        async move {
-            loop {
-                match Async::<UnixStream>::connect(&path).await {
-                    // The listener's backlog is full, and the kernel wakes nobody when there is
-                    // room again (connect(2), EAGAIN); async-io tells it in one of these ways.
-                    Err(error)
-                        if matches!(
-                            error.kind(),
-                            io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
-                        ) =>
-                    {
-                        Timer::after(limits::FULL_BUS_PAUSE).await;
-                    }
-                    result => return unwatched(result?),
-                }
-            }
-        }
+        async move { unwatched(connect_unix(&path).await?) }
     }
 
     /// Refused: only `unixexec:` addresses need it, and their feature of zbus is off.

@@ -1,14 +1,17 @@
 //! `hirtectl status [NODE [UNIT…]]`: the nodes, one node, or units of a node.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use async_io::Timer;
 use smol::future::FutureExt;
-use zbus::OwnedObjectPath;
+use zbus::{Message, OwnedObjectPath};
 
 use super::{
     arguments::commands::full_names,
-    client::{Call, Client, Signal, decode, rule},
+    client::{Call, Client, Signal, decode, is_from, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
     nodes::{self, Node},
@@ -44,6 +47,8 @@ const UNIT_COLUMNS: [Column; 5] = [
 /// What stands in a cell for which there is no value, so that scripts count the same columns.
 const NOTHING: &str = "-";
 
+/// The manager's signal of a node that comes or goes.
+const CONNECTION: &str = "NodeConnectionStateChanged";
 /// How long a view that is shown again and again waits for more changes: those of one action come
 /// together.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -68,7 +73,8 @@ pub(super) async fn watch(
     output: &mut Output,
     node_and_units: &[String],
 ) -> Result<ExitStatus, Error> {
-    let mut rules = vec![rule(MANAGER_PATH, Some("NodeConnectionStateChanged"))];
+    let mut rules = vec![rule(MANAGER_PATH, Some(CONNECTION))];
+    let mut monitor = None;
     if let [node, units @ ..] = node_and_units
         && !units.is_empty()
     {
@@ -76,12 +82,13 @@ pub(super) async fn watch(
         let body = client
             .call(Call::manager("CreateMonitor", &()), Subject::Fleet)
             .await?;
-        let monitor: OwnedObjectPath = decode("CreateMonitor", &body)?;
-        rules.push(rule(&monitor, None));
+        let path: OwnedObjectPath = decode("CreateMonitor", &body)?;
+        rules.push(rule(&path, None));
         client.watch(&rules).await?;
         let what = (node, full_names(units));
-        let call = Call::object(&monitor, MONITOR_INTERFACE, "SubscribeList", &what);
+        let call = Call::object(&path, MONITOR_INTERFACE, "SubscribeList", &what);
         client.call(call, Subject::Units(node)).await?;
+        monitor = Some(path);
     } else {
         client.watch(&rules).await?;
     }
@@ -101,20 +108,26 @@ pub(super) async fn watch(
             output.line("");
         }
         output.flush();
-        change(client, shows_ages.then_some(AGE_STEP)).await?;
+        let path = monitor.as_ref().map(|path| path.as_str());
+        change(client, path, shows_ages.then_some(AGE_STEP)).await?;
     }
 }
 
-/// Waits until something has changed and nothing more does, or for this time.
-async fn change(client: &mut Client, at_most: Option<Duration>) -> Result<(), Error> {
-    let mut patience = at_most;
+/// Waits until something has changed and a moment more, or for this time.
+async fn change(
+    client: &mut Client,
+    monitor: Option<&str>,
+    at_most: Option<Duration>,
+) -> Result<(), Error> {
+    let mut deadline = at_most.map(|time| Instant::now() + time);
+    let mut has_changed = false;
     loop {
         let signal = async { client.next_signal().await.map(Some) };
-        let signal = match patience {
+        let signal = match deadline {
             None => signal.await?,
-            Some(time) => {
+            Some(deadline) => {
                 let late = async {
-                    Timer::after(time).await;
+                    Timer::at(deadline).await;
                     Ok(None)
                 };
                 signal.or(late).await?
@@ -122,10 +135,21 @@ async fn change(client: &mut Client, at_most: Option<Duration>) -> Result<(), Er
         };
         match signal {
             Some(Signal::ManagerLeft) => return Err(Error::WatchEnded),
-            Some(_) => patience = Some(SETTLE),
+            Some(Signal::Told(message)) if !has_changed && concerns(&message, monitor) => {
+                has_changed = true;
+                deadline = Some(Instant::now() + SETTLE);
+            }
+            // Without a bus every signal of the manager comes here.
+            Some(_) => {}
             None => return Ok(()),
         }
     }
+}
+
+fn concerns(message: &Message, monitor: Option<&str>) -> bool {
+    let header = message.header();
+    let member = header.member().map(zbus::names::MemberName::as_str);
+    member == Some(CONNECTION) || monitor.is_some_and(|monitor| is_from(message, monitor))
 }
 
 async fn show(

@@ -1,7 +1,8 @@
-//! What the event loops of both daemons share: clocks, one alarm, signals, the service manager,
-//! recorded runs.
+//! What the event loops of both daemons share: clocks, one alarm, a place on a message bus, signals,
+//! the service manager, recorded runs.
 
 mod alarm;
+pub mod bus;
 mod notify;
 mod record;
 mod signals;

@@ -5,14 +5,15 @@ use std::{env, path::PathBuf, process::ExitCode};
 use argh::FromArgs;
 
 use super::{
+    listeners::{self, Listeners},
+    private::{self, OpenError},
     run::{self, Edges},
-    state::Settings,
+    state::{NodeSettings, Settings},
 };
 use crate::{
     cmdline::{self, ValueOptions},
     config::{ConfigError, Loaded, ManagerConfig, ManagerOptions, Roots, load_manager},
     daemon, logging,
-    wire::tcp,
 };
 
 /// Control systemd services on several computers: the manager.
@@ -74,49 +75,72 @@ fn start(config: ManagerConfig, options: Options) -> ExitCode {
     // Far more than a fleet needs; without it the soft limit of 1024 would be the bound.
     let descriptors = daemon::raise_descriptor_limit();
     log::debug!("At most {descriptors} descriptors");
-    let listener = match tcp::activated() {
-        Ok(Some(listener)) => Ok(listener),
-        Ok(None) => tcp::listen(config.port),
-        Err(error) => Err(error),
-    };
-    let listener = match listener {
-        Ok(listener) => listener,
+    let Listeners { sockets, file } = match listeners::open(&config) {
+        Ok(listeners) => listeners,
         Err(error) => {
-            log::error!("Failed to listen on port {}: {error}", config.port);
+            log::error!("{error}");
             return ExitCode::FAILURE;
         }
     };
-    log::info!("Waiting for connection requests on port {}...", config.port);
-    let settings = Settings {
-        nodes: config.allowed_node_names.clone(),
-        silence_limit: config.node_heartbeat_threshold.unwrap_or_default(),
+    let private = match private::Socket::open(&super::runtime_folder()) {
+        Ok(socket) => Some(socket),
+        Err(error @ OpenError::Taken(_)) => {
+            log::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+        Err(error @ OpenError::Io(..)) => {
+            log::warn!("No private socket, clients need the bus: {error}");
+            None
+        }
     };
+    let settings = settings_of(&config);
     let keep_alive = config.tcp_keep_alive;
     let reload = Box::new(move || reload(&options, &config));
-    run::run(
+    let status = run::run(
         settings,
         Edges {
-            listener,
+            listeners: sockets,
             keep_alive,
+            private,
             reload,
         },
-    )
+    );
+    drop(file);
+    status
 }
 
-/// `SIGHUP`: the log settings change at once; for anything else it says that a restart is needed.
-/// A configuration with an error changes nothing.
-fn reload(options: &Options, running: &ManagerConfig) {
+fn settings_of(config: &ManagerConfig) -> Settings {
+    let allowed = config.allowed_nodes().into_iter();
+    let nodes = allowed.map(|(name, section)| NodeSettings {
+        name: name.to_owned(),
+        may_depend_on: section
+            .into_iter()
+            .flat_map(|section| section.allow_dependencies_on.iter().cloned())
+            .collect(),
+    });
+    Settings {
+        nodes: nodes.collect(),
+        silence_limit: config.node_heartbeat_threshold.unwrap_or_default(),
+        heartbeat_interval: config.heartbeat_interval,
+    }
+}
+
+/// `SIGHUP`: the log settings change here, and what the state decides by is handed back. What needs
+/// a restart is named. A configuration with an error changes nothing.
+fn reload(options: &Options, running: &ManagerConfig) -> Option<Settings> {
     match load(options) {
         Ok(config) => {
-            if (ManagerConfig {
-                log: running.log,
-                ..config
-            }) != *running
-            {
-                log::warn!("Only the log settings were reloaded; the others need a restart");
+            let keys = running.keys_for_a_restart(&config);
+            if !keys.is_empty() {
+                let keys = keys.join(", ");
+                log::warn!("Not reloaded, as it needs a restart of {PROGRAM}: {keys}");
             }
             log::info!("Reloaded the configuration");
+            Some(settings_of(&config))
         }
-        Err(error) => log::error!("Configuration not reloaded: {error}"),
+        Err(error) => {
+            log::error!("Configuration not reloaded: {error}");
+            None
+        }
     }
 }

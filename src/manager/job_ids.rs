@@ -3,10 +3,7 @@
 //! An agent that outlives the manager may still speak of a job of the earlier run; its id must not
 //! be given to another job. /run is the right place: it lives exactly as long as any agent does.
 
-use std::{env, fs, io, path::PathBuf};
-
-/// The folder of the mark where systemd did not make one for us.
-const FOLDER: &str = "/run/hirte";
+use std::{fs, io, path::PathBuf};
 
 /// The file that holds the mark.
 pub(super) struct JobIds {
@@ -16,10 +13,8 @@ pub(super) struct JobIds {
 
 impl Default for JobIds {
     fn default() -> Self {
-        // Set by `RuntimeDirectory=` (systemd.exec(5)); our unit has one.
-        let folder = env::var_os("RUNTIME_DIRECTORY").filter(|folder| !folder.is_empty());
         Self {
-            file: PathBuf::from(folder.unwrap_or_else(|| FOLDER.into())).join("job-id"),
+            file: super::runtime_folder().join("job-id"),
             has_failed: false,
         }
     }

@@ -3,7 +3,9 @@
 mod interfaces;
 
 use crate::{
-    bus::{Body, CallError, Flags, Kind, Message, error_name, interface::describe, names},
+    bus::{
+        Body, CallError, Flags, Kind, Message, ObjectPath, error_name, interface::describe, names,
+    },
     manager::state::event::{FromPeer, Reason, ToPeer, UnitChange},
 };
 
@@ -50,6 +52,14 @@ fn decode_signal(message: &Message) -> Option<FromPeer> {
         "JobStateChanged" => {
             let (id, state) = message.body.parse().ok()?;
             Some(FromPeer::JobStateChanged { id, state })
+        }
+        "ProxyNew" => {
+            let (target, unit, ObjectPath(path)) = message.body.parse().ok()?;
+            Some(FromPeer::ProxyNew { target, unit, path })
+        }
+        "ProxyRemoved" => {
+            let (target, unit) = message.body.parse().ok()?;
+            Some(FromPeer::ProxyRemoved { target, unit })
         }
         _ => decode_unit_signal(message),
     }
@@ -142,6 +152,15 @@ pub fn encode(serial: u32, content: ToPeer) -> Message {
             flags: Flags::NO_REPLY_EXPECTED,
             ..call(&method, arguments)
         },
+        ToPeer::Proxy {
+            path,
+            method,
+            arguments,
+        } => {
+            let interface = names::INTERNAL_PROXY_INTERFACE;
+            // As in the C manager, which does not use the agent's name here.
+            Message::call(&path, interface, &method, arguments).to(names::MANAGER_BUS_NAME)
+        }
         ToPeer::Ping => Message::call(
             names::INTERNAL_AGENT_PATH,
             names::PEER_INTERFACE,
@@ -149,6 +168,12 @@ pub fn encode(serial: u32, content: ToPeer) -> Message {
             Body::default(),
         )
         .to(names::AGENT_BUS_NAME),
+        ToPeer::Heartbeat => Message::signal(
+            names::INTERNAL_MANAGER_PATH,
+            names::INTERNAL_MANAGER_INTERFACE,
+            "Heartbeat",
+            Body::default(),
+        ),
         ToPeer::Return { reply_serial } => Message::reply(reply_serial, Body::default()),
         ToPeer::MachineId { reply_serial } => {
             let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    os::{fd::AsRawFd, unix::net::UnixStream},
     process::ExitCode,
     rc::Rc,
 };
@@ -11,23 +12,29 @@ use smol::{LocalExecutor, channel};
 
 use super::{
     api,
-    api_bus::{self, ApiBus},
     job_ids::JobIds,
     peers,
+    private::{self, Connections},
     state::{
         Settings, State,
-        event::{Action, Event, PeerId, QueueHighWater, ToPeer},
+        event::{Action, Client, Event, PeerId, PrivateId, QueueHighWater, ToPeer},
     },
 };
 use crate::{
-    bus::{Body, message::BodyCheck},
-    daemon::{self, Alarm, Notify, Recorder, Signal, clock, signals},
+    bus::{Body, Message, message::BodyCheck, names},
+    daemon::{
+        self, Alarm, Notify, Recorder, Signal,
+        bus::{self, Bus, BusEvent},
+        clock, signals,
+    },
     limits, logging,
     reactor::{self, Async},
     wire::{
+        address,
         inbox::Inbox,
         link::{Closed, Link, LinkSettings, Received, Role, Stream},
-        tcp::{self, KeepAlive, Listener},
+        listen::{Accepted, Listener, Origin},
+        tcp::{self, KeepAlive},
     },
 };
 
@@ -38,24 +45,22 @@ enum Incoming {
     Accepted(Accepted),
     AcceptFailed(io::Error),
     Peer(PeerId, Received),
+    PrivateAccepted(io::Result<Async<UnixStream>>),
+    Private(PrivateId, Received),
     Alarm,
     Signal(Signal),
-}
-
-/// A connection that was accepted, and its place in the queue of accepted ones.
-struct Accepted {
-    stream: Async<std::net::TcpStream>,
-    address: std::net::SocketAddr,
 }
 
 /// What the loop needs beside the settings of the state.
 pub struct Edges {
     /// Where agents connect.
-    pub listener: Listener,
+    pub listeners: Vec<Listener>,
     /// Keepalive of their connections.
     pub keep_alive: KeepAlive,
-    /// Reads the log settings again when asked to (`SIGHUP`).
-    pub reload: Box<dyn FnMut()>,
+    /// Where clients connect without a bus.
+    pub private: Option<private::Socket>,
+    /// Reads the configuration again when asked to (`SIGHUP`); `None` if it has an error.
+    pub reload: Box<dyn FnMut() -> Option<Settings>>,
 }
 
 /// Runs a manager until it is told to stop. Returns the exit status of the process.
@@ -76,7 +81,9 @@ struct Loop {
     inbox: Inbox<Incoming>,
     state: State,
     actions: Vec<Action>,
-    bus: ApiBus,
+    bus: Bus,
+    /// Clients without a bus.
+    private: Connections,
     peers: BTreeMap<PeerId, Link>,
     /// Peers to which something was sent in this turn.
     to_flush: BTreeSet<PeerId>,
@@ -93,7 +100,7 @@ struct Loop {
     /// The most that waited so far, and what of that the state knows.
     queues: QueueHighWater,
     told_queues: QueueHighWater,
-    reload: Box<dyn FnMut()>,
+    reload: Box<dyn FnMut() -> Option<Settings>>,
     exit: Option<ExitCode>,
 }
 
@@ -105,10 +112,14 @@ impl Loop {
     ) -> io::Result<Self> {
         let inbox = Inbox::new();
         let (gate, accepted) = channel::bounded(1);
-        let accepting = accept_all(edges.listener, inbox.clone(), gate);
-        executor.spawn(accepting).detach();
+        for listener in edges.listeners {
+            let accepting = accept_all(listener, inbox.clone(), gate.clone());
+            executor.spawn(accepting).detach();
+        }
         signals(&executor, &inbox, Incoming::Signal)?;
         let alarm = Alarm::new(&executor, &inbox, || Incoming::Alarm);
+        let wrap = Incoming::PrivateAccepted;
+        let private = Connections::new(edges.private, &executor, &inbox, wrap);
         let mut recorder = Recorder::from_env();
         // The first line of a recorded run has the settings in place of an event.
         recorder.record(clock::now(), &settings, &[] as &[Action]);
@@ -116,7 +127,8 @@ impl Loop {
             inbox,
             state: State::new(settings),
             actions: Vec::new(),
-            bus: ApiBus::default(),
+            bus: Bus::new(vec![names::MANAGER_BUS_NAME]),
+            private,
             peers: BTreeMap::new(),
             to_flush: BTreeSet::new(),
             next_peer: 1,
@@ -166,8 +178,9 @@ impl Loop {
             self.notify.status(&status);
         }
         while let Some(event) = self.bus.flush() {
-            self.handle(event);
+            self.handle_bus_event(event);
         }
+        self.private.flush();
         self.queues.bus_bytes = self.queues.bus_bytes.max(self.bus.queued());
         for peer in std::mem::take(&mut self.to_flush) {
             if let Some(link) = self.peers.get(&peer) {
@@ -183,14 +196,26 @@ impl Loop {
     fn take(&mut self, incoming: Incoming) {
         let event = match incoming {
             Incoming::BusConnected(stream) => {
-                self.bus
-                    .connected(stream, &self.executor, &self.inbox, Incoming::Bus)
+                let (executor, inbox) = (&self.executor, &self.inbox);
+                let event = self.bus.connected(stream, executor, inbox, Incoming::Bus);
+                event.and_then(|event| self.bus_event(event))
             }
-            Incoming::Bus(received) => self.bus.received(received, decode_call),
+            Incoming::Bus(received) => {
+                let event = self.bus.received(received);
+                event.and_then(|event| self.bus_event(event))
+            }
             Incoming::Accepted(accepted) => self.accepted(accepted),
-            Incoming::AcceptFailed(error) => Some(Event::AcceptFailed {
-                reason: error.to_string(),
-            }),
+            Incoming::PrivateAccepted(Ok(stream)) => {
+                let (executor, inbox) = (&self.executor, &self.inbox);
+                self.private
+                    .accepted(stream, executor, inbox, Incoming::Private)
+            }
+            Incoming::Private(client, received) => self.private.received(client, received),
+            Incoming::AcceptFailed(error) | Incoming::PrivateAccepted(Err(error)) => {
+                Some(Event::AcceptFailed {
+                    reason: error.to_string(),
+                })
+            }
             Incoming::Peer(peer, received) => self.peer_received(peer, received),
             Incoming::Alarm => {
                 self.tell_queues();
@@ -199,8 +224,11 @@ impl Loop {
             Incoming::Signal(Signal::Stop) => Some(Event::Stop),
             Incoming::Signal(Signal::Reload) => {
                 self.notify.reloading();
-                (self.reload)();
+                let settings = (self.reload)();
                 self.tell_log_settings();
+                if let Some(settings) = settings {
+                    self.handle(Event::Reload(settings));
+                }
                 self.notify.ready();
                 None
             }
@@ -240,32 +268,66 @@ impl Loop {
         }
         self.actions = actions;
         if let Some(event) = self.bus.overflow() {
+            self.handle_bus_event(event);
+        }
+    }
+
+    fn handle_bus_event(&mut self, event: BusEvent) {
+        if let Some(event) = self.bus_event(event) {
             self.handle(event);
         }
     }
 
+    /// What an event of the bus means for the state.
+    fn bus_event(&mut self, event: BusEvent) -> Option<Event> {
+        Some(match event {
+            BusEvent::Attached => Event::BusAttached,
+            BusEvent::Lost { reason } => Event::BusLost { reason },
+            BusEvent::NameRefused { name, reason } => {
+                let name = name.to_owned();
+                Event::BusNameRefused { name, reason }
+            }
+            BusEvent::Congested(is_congested) => Event::BusCongested(is_congested),
+            BusEvent::Call(message) => return decode_call(&mut self.bus, message),
+            BusEvent::ClientKnown {
+                client,
+                credentials,
+            } => Event::ClientKnown {
+                client,
+                credentials,
+            },
+            BusEvent::ClientLeft { client } => Event::ClientLeft { client },
+        })
+    }
+
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Reply { call, body } => self.bus.send_if_attached(api::reply(&call, body)),
+            Action::Reply { call, body } => self.send_to(&call.client, api::reply(&call, body)),
             Action::ReplyError { call, error } => {
-                self.bus.send_if_attached(api::reply_error(&call, &error));
+                self.send_to(&call.client, api::reply_error(&call, &error));
             }
             Action::ReplyIntrospection {
                 call,
                 object,
                 children,
             } => {
-                self.bus
-                    .send_if_attached(api::introspection(&call, &object, &children));
+                let answer = api::introspection(&call, &object, &children);
+                self.send_to(&call.client, answer);
             }
-            Action::Emit(signal) => self.bus.send_if_attached(api::signal(&signal)),
-            Action::EmitTo { client, signal } => {
-                self.bus.send_if_attached(api::signal(&signal).to(&client));
+            Action::Emit(signal) => {
+                let message = api::signal(&signal);
+                self.private.send_to_all(&message);
+                self.bus.send_if_attached(message);
             }
+            Action::EmitTo { client, signal } => self.send_to(&client, api::signal(&signal)),
+            Action::ClosePrivate(client) => self.private.close(client),
             Action::WatchClient(client) => self.bus.watch(client),
             Action::UnwatchClient(client) => self.bus.unwatch(&client),
             Action::LookUpClient(client) => self.bus.look_up(client),
-            Action::AttachBus => self.inbox.push(Incoming::BusConnected(api_bus::connect())),
+            Action::AttachBus => {
+                let stream = bus::connect(&address::system_bus());
+                self.inbox.push(Incoming::BusConnected(stream));
+            }
             Action::Send {
                 peer,
                 serial,
@@ -292,6 +354,13 @@ impl Loop {
         }
     }
 
+    fn send_to(&mut self, client: &Client, message: Message) {
+        match client {
+            Client::Bus(name) => self.bus.send_if_attached(message.to(name)),
+            Client::Private(client) => self.private.send(*client, message),
+        }
+    }
+
     fn send(&mut self, peer: PeerId, serial: u32, message: ToPeer) {
         if let Some(link) = self.peers.get(&peer) {
             link.send(&peers::encode(serial, message));
@@ -299,24 +368,33 @@ impl Loop {
         }
     }
 
-    fn accepted(&mut self, Accepted { stream, address }: Accepted) -> Option<Event> {
-        // The acceptor can not be gone: it never ends.
+    fn accepted(&mut self, Accepted { stream, origin }: Accepted) -> Option<Event> {
+        // The acceptors can not be gone: they never end.
         let _ = self.accepted.try_recv();
-        if let Err(error) = tcp::tune(stream.get_ref(), &self.keep_alive) {
+        if let Stream::Tcp(stream) = &stream
+            && let Err(error) = tcp::tune(stream.get_ref(), &self.keep_alive)
+        {
             // The peer has reset the connection already.
-            log::debug!("Connection from {address}: {error}");
+            log::debug!("Connection from {origin}: {error}");
             return None;
         }
+        let address = match origin {
+            Origin::Host(address) => address.ip().to_canonical().to_string(),
+            Origin::User(0) => String::new(),
+            Origin::User(_) => {
+                log::warn!("Connection from {origin} refused: agents run as root");
+                return None;
+            }
+        };
         let peer = self.next_peer;
         self.next_peer += 1;
-        let fd = std::os::fd::AsRawFd::as_raw_fd(stream.get_ref());
+        let fd = stream.as_raw_fd();
         let settings = LinkSettings {
             max_message: limits::MAX_UNREGISTERED_MESSAGE,
             max_queued: Some(limits::MAX_QUEUED_TO_UNREGISTERED),
             body_check: BodyCheck::Full,
         };
         let wrap = move |received| Incoming::Peer(peer, received);
-        let stream = Stream::Tcp(stream);
         let link = Link::open(
             &self.executor,
             stream,
@@ -326,7 +404,6 @@ impl Loop {
             wrap,
         );
         self.peers.insert(peer, link);
-        let address = address.ip().to_canonical().to_string();
         Some(Event::PeerConnected { peer, address, fd })
     }
 
@@ -360,25 +437,29 @@ fn peer_lost(peer: PeerId, reason: &Closed) -> Event {
 }
 
 /// A client's call becomes an event; what needs no state is answered here.
-fn decode_call(bus: &mut ApiBus, message: crate::bus::Message) -> Option<Event> {
-    match api::decode(message) {
+fn decode_call(bus: &mut Bus, message: Message) -> Option<Event> {
+    let client = Client::on_bus(&message.sender);
+    match api::decode(client, message) {
         api::Incoming::Event(event) => Some(event),
         api::Incoming::MachineId(call) => {
             let id = daemon::machine_id();
-            bus.send_if_attached(api::reply(&call, Body::of(&(id.as_str(),))));
+            let answer = api::reply(&call, Body::of(&(id.as_str(),)));
+            if let Client::Bus(name) = &call.client {
+                bus.send_if_attached(answer.to(name));
+            }
             None
         }
         api::Incoming::NotACall => None,
     }
 }
 
-/// Accepts connections for ever. Not more than two wait for the loop, so that a flood of them
-/// does not grow the inbox.
+/// Accepts connections for ever. Of all listeners not more than one and of each one more wait for
+/// the loop, so that a flood of them does not grow the inbox.
 async fn accept_all(listener: Listener, inbox: Inbox<Incoming>, gate: channel::Sender<()>) {
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => {
-                inbox.push(Incoming::Accepted(Accepted { stream, address }));
+            Ok(accepted) => {
+                inbox.push(Incoming::Accepted(accepted));
                 if gate.send(()).await.is_err() {
                     return;
                 }

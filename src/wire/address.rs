@@ -18,6 +18,7 @@ use zbus::{
     address::transport::{Transport, UnixSocket},
 };
 
+use super::ip::ScopedIp;
 use crate::reactor::Async;
 
 /// One place to connect to.
@@ -86,11 +87,8 @@ fn parse_one(entry: &str) -> Result<Endpoint, String> {
             Err("nonce-tcp is not supported".to_owned())
         }
         Transport::Tcp(tcp) => {
-            let host = String::from_utf8(unescape(tcp.host().as_bytes())?);
-            Ok(Endpoint::Tcp {
-                host: host.map_err(|_| "the host is not UTF-8".to_owned())?,
-                port: tcp.port(),
-            })
+            let (host, port) = (tcp_host(tcp.host().as_bytes())?, tcp.port());
+            Ok(Endpoint::Tcp { host, port })
         }
         Transport::Unix(unix) => match unix.path() {
             UnixSocket::File(path) => {
@@ -105,6 +103,20 @@ fn parse_one(entry: &str) -> Result<Endpoint, String> {
         },
         _ => Err("expected tcp: or unix:".to_owned()),
     }
+}
+
+/// The host of a `tcp:` address. The sign before an interface may stand as it is, although the
+/// specification wants `%25`: `fe80::1%eth0` is what people write.
+pub fn tcp_host(escaped: &[u8]) -> Result<String, String> {
+    let not_utf8 = |_| "the host is not UTF-8".to_owned();
+    let raw = String::from_utf8(escaped.to_vec()).map_err(not_utf8)?;
+    let is_escaped = raw
+        .split_once("%25")
+        .is_some_and(|(_, zone)| !zone.is_empty());
+    if !is_escaped && raw.parse::<ScopedIp>().is_ok() {
+        return Ok(raw);
+    }
+    String::from_utf8(unescape(escaped)?).map_err(not_utf8)
 }
 
 /// Undoes the escaping of a value (`%2c` is a comma), which zbus leaves to its user.
@@ -131,6 +143,16 @@ fn unescape(value: &[u8]) -> Result<Vec<u8>, String> {
 pub fn system_bus() -> String {
     env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_else(|_| {
         "unix:path=/run/dbus/system_bus_socket;unix:path=/var/run/dbus/system_bus_socket".to_owned()
+    })
+}
+
+/// The address of the user's bus: `DBUS_SESSION_BUS_ADDRESS`, or the socket that systemd makes for it
+/// in `XDG_RUNTIME_DIR`.
+#[must_use]
+pub fn user_bus() -> String {
+    env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_else(|_| {
+        let folder = env::var("XDG_RUNTIME_DIR").unwrap_or_default();
+        format!("unix:path={folder}/bus")
     })
 }
 
@@ -166,6 +188,9 @@ mod tests {
                 "tcp:host=fe80::1%25eth0,port=1",
                 vec![tcp("fe80::1%eth0", 1)],
             ),
+            ("tcp:host=fe80::1%eth0,port=1", vec![tcp("fe80::1%eth0", 1)]),
+            ("tcp:host=fe80::1%25,port=1", vec![tcp("fe80::1%25", 1)]),
+            ("tcp:host=fe80::1%252,port=1", vec![tcp("fe80::1%2", 1)]),
             (
                 "unix:path=/run/systemd/private",
                 vec![unix("/run/systemd/private")],

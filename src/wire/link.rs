@@ -5,7 +5,10 @@ use std::{
     fmt,
     io::{self, Read, Write},
     net::{Shutdown, TcpStream},
-    os::unix::net::UnixStream,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::net::UnixStream,
+    },
     rc::Rc,
     task::{Context, Poll},
 };
@@ -33,6 +36,15 @@ pub enum Stream {
     Tcp(Async<TcpStream>),
     /// On this machine.
     Unix(Async<UnixStream>),
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.get_ref().as_raw_fd(),
+            Self::Unix(stream) => stream.get_ref().as_raw_fd(),
+        }
+    }
 }
 
 impl Stream {
@@ -78,6 +90,12 @@ impl Stream {
 pub enum Role {
     /// The accepting end: takes `EXTERNAL` with and without an identity, and `ANONYMOUS`.
     Server,
+    /// The accepting end of a Unix socket, which knows from the kernel that this user is at the
+    /// other end: takes `EXTERNAL` with that identity and without one.
+    ServerOf {
+        /// The user.
+        uid: u32,
+    },
     /// The end that connects, to a manager, a message bus or systemd's private socket: says what
     /// the C agent says. The greeting of a bus (`Hello`) is a message, for the owner to send.
     Client,
@@ -168,11 +186,13 @@ impl Link {
             failure: RefCell::default(),
             window: Rc::default(),
         });
-        let sasl = if role == Role::Server {
-            Sasl::server()
-        } else {
-            shared.outbound.borrow_mut().append(CLIENT_HELLO.to_vec());
-            Sasl::client()
+        let sasl = match role {
+            Role::Server => Sasl::server(),
+            Role::ServerOf { uid } => Sasl::server_of(uid),
+            Role::Client => {
+                shared.outbound.borrow_mut().append(CLIENT_HELLO.to_vec());
+                Sasl::client()
+            }
         };
         let mut driver = Driver::new(Rc::clone(&shared), sasl, inbox.clone(), wrap);
         executor

@@ -1,4 +1,4 @@
-//! Connections that speak D-Bus: to agents over TCP, to a message bus, to systemd.
+//! Connections that speak D-Bus: to agents over TCP or a Unix socket, to a message bus, to systemd.
 //!
 //! A [`Link`] carries [`Message`](crate::bus::Message)s over one socket and reports what happens on
 //! it to the daemon's [`Inbox`], in order. It trusts nobody: the handshake, the size of a message,
@@ -11,7 +11,9 @@
 pub mod address;
 mod driver;
 pub mod inbox;
+pub mod ip;
 pub mod link;
+pub mod listen;
 mod outbound;
 pub mod sasl;
 pub mod tcp;

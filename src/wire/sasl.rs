@@ -4,7 +4,8 @@
 //! The server takes every identity: who may be a node is decided by its registration and by the
 //! network, as with sd-bus's trusted, anonymous server. It answers like sd-bus, so that every kind
 //! of agent in the field gets in: `EXTERNAL` with and without an identity, `ANONYMOUS`, pipelined
-//! or one line at a time.
+//! or one line at a time. A server that knows from the kernel which user is at the other end takes
+//! `EXTERNAL` with that identity only.
 
 use std::{fmt, sync::OnceLock};
 
@@ -62,6 +63,8 @@ impl std::error::Error for HandshakeError {}
 #[derive(Debug)]
 pub struct Sasl {
     state: State,
+    /// The only user that the server takes; `None` for everybody.
+    uid: Option<u32>,
     /// The bytes of a line whose end has not come.
     line: Vec<u8>,
     /// Bytes taken so far.
@@ -87,6 +90,15 @@ impl Sasl {
         Self::new(State::ServerFirstByte)
     }
 
+    /// The accepting end of a Unix socket, with the user at the other end: `EXTERNAL` with that
+    /// identity, or without one.
+    #[must_use]
+    pub const fn server_of(uid: u32) -> Self {
+        let mut server = Self::server();
+        server.uid = Some(uid);
+        server
+    }
+
     /// The connecting end, which sends [`CLIENT_HELLO`] first.
     #[must_use]
     pub const fn client() -> Self {
@@ -96,6 +108,7 @@ impl Sasl {
     const fn new(state: State) -> Self {
         Self {
             state,
+            uid: None,
             line: Vec::new(),
             taken: 0,
         }
@@ -148,24 +161,29 @@ impl Sasl {
         let mut words = text.split(' ').filter(|word| !word.is_empty());
         let command = (words.next(), words.next(), words.next(), words.next());
         self.state = match (self.state, command) {
-            (State::ServerAuth, (Some("AUTH"), Some("EXTERNAL" | "ANONYMOUS"), None, None)) => {
+            (State::ServerAuth, (Some("AUTH"), Some(mechanism), None, None))
+                if self.offers(mechanism) =>
+            {
                 output.extend_from_slice(b"DATA\r\n");
                 State::ServerData
             }
-            (
-                State::ServerAuth,
-                (Some("AUTH"), Some("EXTERNAL" | "ANONYMOUS"), Some(data), None),
-            )
-            | (State::ServerData, (Some("DATA"), Some(data), None, None))
-                if is_hex(data) =>
+            (State::ServerAuth, (Some("AUTH"), Some(mechanism), Some(data), None))
+                if self.offers(mechanism) && self.takes(data) =>
             {
+                accept(output)
+            }
+            (State::ServerData, (Some("DATA"), Some(data), None, None)) if self.takes(data) => {
                 accept(output)
             }
             (State::ServerData, (Some("DATA"), None, None, None)) => accept(output),
             (State::ServerBegin, (Some("BEGIN"), ..)) => State::Done,
             (_, (Some("BEGIN"), ..)) => return Err(HandshakeError::BeginTooEarly),
             (State::ServerAuth | State::ServerData, (Some("AUTH" | "CANCEL" | "DATA"), ..)) => {
-                output.extend_from_slice(b"REJECTED EXTERNAL ANONYMOUS\r\n");
+                output.extend_from_slice(if self.uid.is_some() {
+                    b"REJECTED EXTERNAL\r\n"
+                } else {
+                    b"REJECTED EXTERNAL ANONYMOUS\r\n"
+                });
                 State::ServerAuth
             }
             (state, _) => {
@@ -174,6 +192,23 @@ impl Sasl {
             }
         };
         Ok(())
+    }
+
+    fn offers(&self, mechanism: &str) -> bool {
+        mechanism == "EXTERNAL" || (mechanism == "ANONYMOUS" && self.uid.is_none())
+    }
+
+    /// Whether an identity is one that may be claimed. It is the number of the user in ASCII, in
+    /// hexadecimal.
+    fn takes(&self, data: &str) -> bool {
+        let Some(uid) = self.uid else {
+            return is_hex(data);
+        };
+        let claimed = (0..data.len()).step_by(2).map(|at| {
+            let digits = data.get(at..at + 2)?;
+            u8::from_str_radix(digits, 16).ok()
+        });
+        claimed.collect::<Option<Vec<u8>>>().as_deref() == Some(uid.to_string().as_bytes())
     }
 
     fn client_line(&mut self, line: &[u8]) -> Result<(), HandshakeError> {
@@ -279,6 +314,31 @@ mod tests {
             assert_eq!(serve(&input), expected, "{lines:?}");
             let with_message = format!("{input}l\x01\0\x01");
             assert_eq!(serve(&with_message), expected, "{lines:?} and a message");
+        }
+    }
+
+    #[test]
+    fn who_claims_to_be_another_user_is_rejected() {
+        let own = "\0AUTH EXTERNAL 31303030\r\nBEGIN\r\n";
+        let outcome = feed(Sasl::server_of(1000), own.as_bytes(), 7);
+        assert_eq!(outcome, ("OK ID\r\n".to_owned(), Ok(Some(own.len()))));
+        let empty = str::from_utf8(CLIENT_HELLO).unwrap();
+        let outcome = feed(Sasl::server_of(1000), empty.as_bytes(), 7);
+        assert_eq!(outcome.1, Ok(Some(empty.len())));
+        for line in [
+            "AUTH EXTERNAL 30",
+            "AUTH EXTERNAL\r\nDATA 30",
+            "AUTH ANONYMOUS",
+            "AUTH ANONYMOUS 31303030",
+            "AUTH",
+        ] {
+            let input = format!("\0{line}\r\nBEGIN\r\n");
+            let (answers, outcome) = feed(Sasl::server_of(1000), input.as_bytes(), 7);
+            assert!(
+                answers.ends_with("REJECTED EXTERNAL\r\n"),
+                "{line}: {answers}"
+            );
+            assert_eq!(outcome, Err(HandshakeError::BeginTooEarly), "{line}");
         }
     }
 

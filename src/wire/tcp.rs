@@ -3,10 +3,10 @@
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsFd,
     time::Duration,
 };
 
-use listenfd::ListenFd;
 use rustix::io::Errno;
 use smol::future::or;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -16,11 +16,11 @@ use crate::{
     reactor::{Async, sleep},
 };
 
-/// When the kernel asks an idle connection's other end whether it lives; `None` leaves the system's
-/// setting.
+/// When the kernel asks an idle connection's other end whether it lives, and when it gives a
+/// connection up; `None` leaves the system's setting.
 ///
-/// With `TCP_USER_TIMEOUT`, which [`tune`] sets, Linux gives an unanswered connection up after that
-/// time whatever `count` is (tcp(7)).
+/// With `user_timeout`, Linux gives an unanswered connection up after that time whatever `count`
+/// is (tcp(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepAlive {
     /// Idle time before the first probe, in whole seconds.
@@ -29,9 +29,12 @@ pub struct KeepAlive {
     pub interval: Option<Duration>,
     /// Unanswered probes after which the connection is lost.
     pub count: Option<u32>,
+    /// How long sent data may be without an acknowledgement (`TCP_USER_TIMEOUT`), in whole
+    /// milliseconds.
+    pub user_timeout: Option<Duration>,
 }
 
-/// Accepts the connections of agents.
+/// A listening TCP socket.
 #[derive(Debug)]
 pub struct Listener {
     listener: Async<TcpListener>,
@@ -48,10 +51,18 @@ pub fn listen(port: u16) -> io::Result<Listener> {
     Listener::new(listener)
 }
 
+/// Listens on one address. It need not be there yet: a network may come up later.
+pub fn listen_on(address: SocketAddr) -> io::Result<Listener> {
+    Listener::new(bind(Domain::for_address(address), address)?)
+}
+
 fn bind(domain: Domain, address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     if domain == Domain::IPV6 {
         socket.set_only_v6(false)?;
+        socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
     }
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -66,25 +77,9 @@ fn has_no_ipv6(error: &io::Error) -> bool {
     )
 }
 
-/// The listening socket that systemd passed, if it did (`sd_listen_fds(3)`). More than one, or one
-/// that is not a TCP socket, is an error.
-pub fn activated() -> io::Result<Option<Listener>> {
-    let mut passed = ListenFd::from_env();
-    if passed.len() > 1 {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!(
-                "systemd passed {} sockets, expected at most one",
-                passed.len()
-            ),
-        ));
-    }
-    let listener = passed.take_tcp_listener(0)?;
-    listener.map(Listener::new).transpose()
-}
-
 impl Listener {
-    fn new(listener: TcpListener) -> io::Result<Self> {
+    /// Takes a socket that listens.
+    pub(super) fn new(listener: TcpListener) -> io::Result<Self> {
         Ok(Self {
             listener: Async::new(listener)?,
         })
@@ -93,24 +88,33 @@ impl Listener {
     /// The next connection.
     ///
     /// Connections that were lost before they were accepted are passed over. An error is about
-    /// this machine (no descriptors, no memory); it is returned after
-    /// `limits::ACCEPT_PAUSE`, so that a caller can report it and just call again.
+    /// this machine (no descriptors, no memory); it is returned after `limits::ACCEPT_PAUSE`, so
+    /// that a caller can report it and just call again.
     pub async fn accept(&self) -> io::Result<(Async<TcpStream>, SocketAddr)> {
-        loop {
-            match self.listener.read_with(TcpListener::accept).await {
-                Err(error) if is_of_lost_connection(&error) => {}
-                Err(error) => {
-                    sleep(limits::ACCEPT_PAUSE).await;
-                    return Err(error);
-                }
-                Ok((stream, address)) => return Ok((Async::new(stream)?, address)),
-            }
-        }
+        let (stream, address) = accept(&self.listener, TcpListener::accept).await?;
+        Ok((Async::new(stream)?, address))
     }
 
     /// The address that is listened on.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.get_ref().local_addr()
+    }
+}
+
+/// The next connection of a listening socket of any kind, as [`Listener::accept`] says.
+pub(super) async fn accept<L: AsFd, T>(
+    listener: &Async<L>,
+    accept: impl Fn(&L) -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        match listener.read_with(&accept).await {
+            Err(error) if is_of_lost_connection(&error) => {}
+            Err(error) => {
+                sleep(limits::ACCEPT_PAUSE).await;
+                return Err(error);
+            }
+            accepted => return accepted,
+        }
     }
 }
 
@@ -153,7 +157,10 @@ pub fn tune(stream: &TcpStream, keep_alive: &KeepAlive) -> io::Result<()> {
         probes = probes.with_retries(count);
     }
     socket.set_tcp_keepalive(&probes)?;
-    socket.set_tcp_user_timeout(Some(limits::TCP_USER_TIMEOUT))
+    match keep_alive.user_timeout {
+        Some(timeout) => socket.set_tcp_user_timeout(Some(timeout)),
+        None => Ok(()),
+    }
 }
 
 /// Connects to one address within `limits::CONNECT`.
@@ -200,7 +207,7 @@ async fn open(address: SocketAddr) -> io::Result<Async<TcpStream>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{env, net::IpAddr, os::fd::OwnedFd, process::Command, time::Instant};
+    use std::{net::IpAddr, time::Instant};
 
     use smol::LocalExecutor;
 
@@ -216,6 +223,7 @@ mod tests {
                 time: Some(Duration::from_secs(1)),
                 interval: Some(Duration::from_secs(2)),
                 count: Some(4),
+                user_timeout: Some(Duration::from_millis(2500)),
             };
             let loopbacks: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             for ip in loopbacks {
@@ -228,7 +236,7 @@ mod tests {
                 assert_eq!(socket.tcp_keepalive_interval().ok(), keep_alive.interval);
                 assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
                 let timeout = socket.tcp_user_timeout().unwrap();
-                assert_eq!(timeout, Some(limits::TCP_USER_TIMEOUT));
+                assert_eq!(timeout, keep_alive.user_timeout);
             }
         });
     }
@@ -251,6 +259,7 @@ mod tests {
                 tuned.tcp_keepalive_retries().unwrap(),
                 plain.tcp_keepalive_retries().unwrap()
             );
+            assert_eq!(tuned.tcp_user_timeout().unwrap(), None);
         });
     }
 
@@ -291,49 +300,17 @@ mod tests {
         );
     }
 
-    /// Runs the test `child` of this program as systemd would, with `count` descriptors.
-    fn run_activated(child: &str, count: usize, stdin: OwnedFd) {
-        let script = format!(
-            "LISTEN_PID=$$ LISTEN_FDS={count} exec \"$0\" --ignored --exact wire::tcp::tests::{child} 3<&0 4<&0"
-        );
-        let output = Command::new("sh")
-            .args(["-c", &script])
-            .arg(env::current_exe().unwrap())
-            .stdin(stdin)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}"
-        );
-    }
-
     #[test]
-    fn a_socket_of_systemd_is_taken() {
-        assert!(activated().unwrap().is_none());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let client = TcpStream::connect(address).unwrap();
-        run_activated("child_accepts_on_the_passed_socket", 1, listener.into());
-        drop(client);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        run_activated("child_refuses_passed_sockets", 2, listener.into());
-        let datagram = std::os::unix::net::UnixDatagram::unbound().unwrap();
-        run_activated("child_refuses_passed_sockets", 1, datagram.into());
-    }
-
-    #[test]
-    #[ignore = "run by a_socket_of_systemd_is_taken"]
-    fn child_accepts_on_the_passed_socket() {
-        let listener = activated().unwrap().unwrap();
-        let (_stream, peer) = block_on(&LocalExecutor::new(), listener.accept()).unwrap();
-        assert!(peer.ip().is_loopback());
-    }
-
-    #[test]
-    #[ignore = "run by a_socket_of_systemd_is_taken"]
-    fn child_refuses_passed_sockets() {
-        assert!(activated().is_err());
+    fn an_address_that_is_not_there_yet_can_be_listened_on() {
+        block_on(&LocalExecutor::new(), async {
+            for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
+                let listener = listen_on(address.parse().unwrap()).unwrap();
+                let bound = listener.local_addr().unwrap();
+                assert_eq!(
+                    bound.ip().to_string(),
+                    address[..address.len() - 2].trim_matches(['[', ']'])
+                );
+            }
+        });
     }
 }

@@ -5,6 +5,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -40,6 +41,18 @@ impl Default for Settings<'_> {
     }
 }
 
+impl Settings<'_> {
+    /// The configuration file.
+    fn text(&self, port: u16) -> String {
+        let nodes = self.nodes.join(",");
+        format!(
+            "[hirte]\nManagerPort={port}\nAllowedNodeNames={nodes}\nLogTarget=stderr\n\
+             LogLevel=DEBUG\n{}",
+            self.config
+        )
+    }
+}
+
 /// A running manager. Dropping it ends it, and prints its log if the test fails.
 pub struct Manager {
     process: Child,
@@ -64,12 +77,7 @@ impl Manager {
         let folder = Folder::new();
         let bus = Bus::start();
         let (port_holder, port) = hold_port();
-        let config = format!(
-            "[hirte]\nManagerPort={port}\nAllowedNodeNames={}\nLogTarget=stderr\nLogLevel=DEBUG\n{}",
-            settings.nodes.join(","),
-            settings.config
-        );
-        let config = folder.write("hirte.conf", config);
+        let config = folder.write("hirte.conf", settings.text(port));
         let mut command = match settings.descriptors {
             Some(most) => {
                 let mut prlimit = Command::new("prlimit");
@@ -141,6 +149,11 @@ impl Manager {
         Connection::to_bus(self.bus.socket())
     }
 
+    /// Its private socket.
+    pub fn private_socket(&self) -> PathBuf {
+        self.runtime_folder().join("private")
+    }
+
     /// A client that gets all signals of the manager.
     pub fn watcher(&self) -> Connection<UnixStream> {
         let mut client = self.new_client();
@@ -165,6 +178,11 @@ impl Manager {
 
     pub fn status(&mut self, node: &str) -> String {
         self.client.node_status(node).unwrap()
+    }
+
+    /// Where it has its sockets and what outlives it.
+    pub fn runtime_folder(&self) -> PathBuf {
+        self.folder.path("run")
     }
 
     /// What it has logged so far.
@@ -219,8 +237,9 @@ impl Manager {
         line.unwrap().trim_start_matches(':').trim().to_owned()
     }
 
-    /// Runs another manager on the same bus to its end: its exit status and its log.
-    pub fn run_rival(&self) -> (std::process::ExitStatus, String) {
+    /// Runs another manager on the same bus, with this folder for its private socket, to its end:
+    /// its exit status and its log.
+    pub fn run_rival(&self, runtime: &Path) -> (std::process::ExitStatus, String) {
         let (_port_holder, port) = hold_port();
         let text = format!("[hirte]\nManagerPort={port}\nLogTarget=stderr\n");
         let config = self.folder.write("rival.conf", text);
@@ -229,17 +248,31 @@ impl Manager {
             .arg("-c")
             .arg(config)
             .env("DBUS_SYSTEM_BUS_ADDRESS", address)
-            .env("RUNTIME_DIRECTORY", self.folder.path("run"))
+            .env("RUNTIME_DIRECTORY", runtime)
             .output()
             .unwrap();
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status, log)
     }
 
+    /// Has it read another configuration, and waits until it logs `outcome` once more.
+    pub fn reload(&self, settings: &Settings<'_>, outcome: &str) {
+        let before = self.log().matches(outcome).count();
+        self.folder.write("hirte.conf", settings.text(self.port));
+        self.kill(rustix::process::Signal::HUP);
+        within(SOON, outcome, || {
+            self.log().matches(outcome).count() > before
+        });
+    }
+
+    fn kill(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// Tells it to end and waits for that.
     pub fn end(&mut self) -> std::process::ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.process);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.kill(rustix::process::Signal::TERM);
         let mut status = None;
         within(SOON, "hirte ends", || {
             status = self.process.try_wait().unwrap();

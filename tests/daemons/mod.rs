@@ -99,3 +99,19 @@ pub fn within(bound: Duration, what: &str, mut condition: impl FnMut() -> bool) 
     }
     begun.elapsed()
 }
+
+/// The pieces of a captured conversation, each of one side.
+pub fn captured(text: &str) -> Vec<Vec<u8>> {
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if line == "<" || line == ">" {
+            pieces.push(Vec::new());
+            continue;
+        }
+        let bytes = line
+            .split(' ')
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap());
+        pieces.last_mut().unwrap().extend(bytes);
+    }
+    pieces
+}

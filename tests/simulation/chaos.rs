@@ -5,7 +5,8 @@ use std::time::Duration;
 use hirte::{
     agent::state::Event as AgentEvent,
     bus::{Body, CallError, JobKind, Value, error_name},
-    manager::state::event::{Call, Event, Method, MonitorMethod, Object},
+    limits,
+    manager::state::event::{Call, Client, Event, Method, MonitorMethod, Object},
 };
 
 use super::world::{Happening, World};
@@ -84,6 +85,7 @@ impl World {
             72..=79 => self.hostile_acts(),
             80..=82 => self.hostile_connects(),
             83 if self.prng.percent(10) => self.flood(),
+            86 if self.prng.percent(30) => self.private_leaves(),
             86 => self.client_leaves(),
             87..=89 => {
                 let node = self.prng.index(self.nodes.len());
@@ -104,7 +106,14 @@ impl World {
                 let time = self
                     .prng
                     .time(Duration::from_millis(1), Duration::from_secs(longest));
-                self.inject(fault, time);
+                // Some answers have to come after their deadline.
+                let is_late = matches!(fault, Fault::LateAnswers(_)) && self.prng.percent(50);
+                let more = if is_late {
+                    limits::REQUEST
+                } else {
+                    Duration::ZERO
+                };
+                self.inject(fault, time + more);
             }
             _ => {}
         }
@@ -183,7 +192,7 @@ impl World {
             0 => return self.client_calls_as(client, Object::Manager, Method::CreateMonitor),
             1 => MonitorMethod::Close,
             2 | 3 => MonitorMethod::Unsubscribe(subscription.unwrap_or(7)),
-            4 => MonitorMethod::AddPeer(self.any_client()),
+            4 => MonitorMethod::AddPeer(self.prng.pick(&self.bus.clients).clone()),
             5 => MonitorMethod::RemovePeer {
                 peer: 1,
                 reason: "enough".to_owned(),
@@ -201,8 +210,12 @@ impl World {
         self.client_calls_as(client, Object::Monitor(id), Method::Monitor(method));
     }
 
-    fn any_client(&mut self) -> String {
-        self.prng.pick(&self.bus.clients).clone()
+    /// A client on the bus or, less often, with a private connection.
+    fn any_client(&mut self) -> Client {
+        if !self.manager.privates.is_empty() && self.prng.percent(25) {
+            return Client::Private(*self.prng.pick(&self.manager.privates));
+        }
+        Client::Bus(self.prng.pick(&self.bus.clients).clone())
     }
 
     fn client_wants_job(&mut self, node: &str, kind: JobKind) {
@@ -224,8 +237,12 @@ impl World {
     }
 
     /// This client calls a method. It always wants to know the number of what it creates.
-    pub fn client_calls_as(&mut self, client: String, object: Object, method: Method) {
-        if !self.bus.is_attached {
+    pub fn client_calls_as(&mut self, client: Client, object: Object, method: Method) {
+        let is_there = match &client {
+            Client::Bus(_) => self.bus.is_attached,
+            Client::Private(client) => self.manager.privates.contains(client),
+        };
+        if !is_there {
             return;
         }
         self.bus.last_serial += 1;

@@ -10,14 +10,14 @@ use hirte::{
     core::Instant,
     limits,
     manager::state::event::{
-        Action, Call, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer,
+        Action, Call, Client, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer,
     },
 };
 
-use super::views::Views;
+use super::views::{Views, client_uid};
 
 /// A caller's name and its number of the call.
-type CallKey = (String, u32);
+type CallKey = (Client, u32);
 
 /// What is known of one manager, from what came in and went out.
 #[derive(Debug, Default)]
@@ -198,12 +198,12 @@ impl Checker {
                 self.calls.insert(key(call), open);
             }
             Event::BusLost { .. } => {
-                self.calls.clear();
-                self.deadlines.clear();
                 self.lookups = 0;
-                for job in self.jobs.values_mut() {
-                    job.has_caller = false;
-                }
+                self.forget_calls(Client::is_on_bus);
+            }
+            Event::PrivateClosed { client, .. } => {
+                let gone = Client::Private(*client);
+                self.forget_calls(|client| *client == gone);
             }
             Event::ClientKnown { .. } => self.lookups = self.lookups.saturating_sub(1),
             Event::PeerConnected { peer, .. } => {
@@ -233,6 +233,21 @@ impl Checker {
             _ => {}
         }
         None
+    }
+
+    /// These clients have gone, and wait for nothing.
+    fn forget_calls(&mut self, is_gone: impl Fn(&Client) -> bool) {
+        let calls = std::mem::take(&mut self.calls);
+        for (key, call) in calls {
+            if !is_gone(&key.0) {
+                self.calls.insert(key, call);
+                continue;
+            }
+            self.deadlines.remove(&(call.deadline, key));
+            if let Some(job) = call.job.and_then(|id| self.jobs.get_mut(&id)) {
+                job.has_caller = false;
+            }
+        }
     }
 
     fn action(
@@ -299,6 +314,7 @@ impl Checker {
                 Ok(())
             }
             Action::AttachBus
+            | Action::ClosePrivate(_)
             | Action::WatchClient(_)
             | Action::UnwatchClient(_)
             | Action::Ready
@@ -461,6 +477,12 @@ impl Checker {
         serial: u32,
         message: &ToPeer,
     ) -> Verdict {
+        if let Event::Call { call, method, .. } = event {
+            ensure!(
+                call.client.is_on_bus() || client_uid(&call.client) == 0 || method.only_reads(),
+                "{method:?} of a reader makes the manager send {message:?}"
+            );
+        }
         let Some(peer) = self.peers.get_mut(&id) else {
             return Err(format!("{message:?} is sent to {id}, which is not open"));
         };

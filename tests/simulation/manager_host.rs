@@ -6,10 +6,10 @@ use std::{
 };
 
 use hirte::{
-    core::Instant,
+    core::{Credentials, Instant},
     manager::{
         peers,
-        state::event::{Action, Credentials, Event, PeerId},
+        state::event::{Access, Action, Client, Event, PeerId, PrivateId},
     },
 };
 
@@ -20,6 +20,9 @@ use super::{
     views::client_uid,
     world::{Happening, World, reading},
 };
+
+/// Private connections that a manager has.
+const PRIVATE_CLIENTS: usize = 4;
 
 /// The machine of the manager.
 #[derive(Default)]
@@ -34,6 +37,9 @@ pub struct ManagerHost {
     /// How long it had slept at its last event.
     pub noticed_sleep: Duration,
     pub turns: Vec<Turn<Event, Action>>,
+    /// Open private connections, and the last number of one.
+    pub privates: Vec<PrivateId>,
+    pub last_private: PrivateId,
 }
 
 /// The bus of the manager, with its clients.
@@ -75,6 +81,9 @@ impl World {
         self.manager.subject = Some(Subject::new(self.settings.clone(), self.mutant));
         let last_job_id = self.manager.kept_id;
         self.manager_handles(Event::Started { last_job_id });
+        for _ in 0..PRIVATE_CLIENTS {
+            self.private_connects();
+        }
     }
 
     /// The process of the manager is gone: the kernel closes its connections.
@@ -82,6 +91,7 @@ impl World {
         self.manager.subject = None;
         self.manager.run += 1;
         self.manager.waiting.clear();
+        self.manager.privates.clear();
         self.bus.is_attached = false;
         self.bus.watched.clear();
         self.checker.manager_gone();
@@ -165,7 +175,7 @@ impl World {
                     .prng
                     .time(Duration::from_micros(100), Duration::from_millis(20));
                 let has_left = self.now < self.bus.clients_left_until;
-                let uid = client_uid(&client);
+                let uid = client_uid(&Client::on_bus(&client));
                 let credentials = (!has_left).then_some(Credentials { uid, pid: 7 });
                 let event = Event::ClientKnown {
                     client,
@@ -185,9 +195,35 @@ impl World {
                 }
             }
             Action::UnwatchClient(client) => drop(self.bus.watched.remove(&client)),
+            Action::ClosePrivate(client) => self.manager.privates.retain(|open| *open != client),
             Action::Exit { .. } => self.manager_ends(),
             _ => {}
         }
+    }
+
+    /// A client connects to the private socket: root, or a member of the group.
+    fn private_connects(&mut self) {
+        self.manager.last_private += 1;
+        let client = self.manager.last_private;
+        let uid = client_uid(&Client::Private(client));
+        self.manager.privates.push(client);
+        self.manager_handles(Event::PrivateConnected {
+            client,
+            credentials: Credentials { uid, pid: 7 },
+            access: Access::of(uid, 0, true),
+        });
+    }
+
+    /// A private connection ends, and another one begins.
+    pub fn private_leaves(&mut self) {
+        if self.manager.privates.is_empty() {
+            return;
+        }
+        let at = self.prng.index(self.manager.privates.len());
+        let client = self.manager.privates.remove(at);
+        let reason = "closed by the other side".to_owned();
+        self.manager_handles(Event::PrivateClosed { client, reason });
+        self.private_connects();
     }
 
     /// A client leaves the bus, and another one comes.

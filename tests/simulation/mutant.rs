@@ -7,10 +7,10 @@ use std::{
 
 use hirte::{
     bus::{JobKind, error_name},
-    core::{Instant, Level, Now},
+    core::{Credentials, Instant, Level, Now},
     manager::state::{
         Settings, State,
-        event::{Action, Credentials, Event, FromPeer, PeerId, Reason, Signal, ToPeer, UnitChange},
+        event::{Action, Event, FromPeer, PeerId, Reason, Signal, ToPeer, UnitChange},
     },
 };
 

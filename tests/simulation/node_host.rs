@@ -79,6 +79,7 @@ impl NodeHost {
                 heartbeat_interval: (!heartbeat.is_zero()).then_some(heartbeat),
                 reconnect_interval: Some(Duration::from_secs(2)),
                 manager_threshold: Some(Duration::from_secs(6)),
+                loud_retries: 10,
                 systemd: access,
                 machine_id: String::new(),
             },
@@ -244,12 +245,24 @@ impl World {
                     self.after(time, call);
                 }
             }
-            agent::Action::Exit => self.agent_ends(node),
+            agent::Action::AttachBus => {
+                let event = agent::Event::Bus(agent::FromBus::Attached);
+                let time = self.now + Duration::from_millis(1);
+                self.at(time, Happening::ToAgent(node, run, event));
+            }
+            agent::Action::Exit { .. } => self.agent_ends(node),
             agent::Action::Log(..)
             | agent::Action::Ready
             | agent::Action::Status(_)
             | agent::Action::Watchdog
             | agent::Action::ReloadLogSettings
+            | agent::Action::Reply { .. }
+            | agent::Action::ReplyError { .. }
+            | agent::Action::ReplyIntrospection { .. }
+            | agent::Action::PropertiesChanged(_)
+            | agent::Action::WatchClient(_)
+            | agent::Action::UnwatchClient(_)
+            | agent::Action::SetManagerAddress(_)
             | agent::Action::SetLogLevel(_) => {}
         }
     }

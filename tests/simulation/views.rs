@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hirte::{
     bus::{Body, ObjectPath, names},
-    manager::state::event::{Event, Method, MonitorMethod, Object, Reason, Signal, UnitChange},
+    manager::state::event::{
+        Client, Event, Method, MonitorMethod, Object, Reason, Signal, UnitChange,
+    },
 };
 
 use super::check::Verdict;
@@ -25,7 +27,7 @@ pub struct Views {
 /// One monitor, as its owner sees it.
 #[derive(Debug, Default)]
 struct View {
-    owner: String,
+    owner: Option<Client>,
     peers: BTreeMap<u32, String>,
     subscriptions: BTreeMap<u32, (String, BTreeSet<String>)>,
     /// By node and unit.
@@ -101,11 +103,11 @@ impl View {
 
 impl Views {
     /// A monitor, its owner, and one of its subscriptions if it has any, chosen by `choice`.
-    pub fn pick(&self, choice: usize) -> Option<(u32, String, Option<u32>)> {
+    pub fn pick(&self, choice: usize) -> Option<(u32, Client, Option<u32>)> {
         let at = choice.checked_rem(self.monitors.len())?;
         let (id, view) = self.monitors.iter().nth(at)?;
         let last = view.subscriptions.keys().last().copied();
-        Some((*id, view.owner.clone(), last))
+        Some((*id, view.owner.clone()?, last))
     }
 
     /// What is left when the manager is gone.
@@ -119,29 +121,46 @@ impl Views {
 
     pub fn note_event(&mut self, event: &Event) {
         match event {
-            Event::BusLost { .. } => *self = self.gone(),
+            Event::BusLost { .. } => {
+                self.is_congested = false;
+                let is_on_bus = |view: &View| view.owner.as_ref().is_some_and(Client::is_on_bus);
+                self.monitors.retain(|_, view| !is_on_bus(view));
+                for view in self.monitors.values_mut() {
+                    view.peers.clear();
+                }
+            }
             Event::BusCongested(is_congested) => self.is_congested = *is_congested,
             Event::ClientLeft { client } => {
-                self.monitors.retain(|_, view| view.owner != *client);
+                self.forget_owner(&Client::on_bus(client));
                 for view in self.monitors.values_mut() {
                     view.peers.retain(|_, peer| peer != client);
                 }
             }
+            Event::PrivateClosed { client, .. } => self.forget_owner(&Client::Private(*client)),
             _ => {}
         }
     }
 
+    fn forget_owner(&mut self, client: &Client) {
+        self.monitors
+            .retain(|_, view| view.owner.as_ref() != Some(client));
+    }
+
     /// A call was answered with success.
-    pub fn answered(&mut self, client: &str, asked: &(Object, Method), answer: &Body) -> Verdict {
+    pub fn answered(
+        &mut self,
+        client: &Client,
+        asked: &(Object, Method),
+        answer: &Body,
+    ) -> Verdict {
         let number = || answer.parse::<(u32,)>().map(|(number,)| number).unwrap();
         let (id, method) = match asked {
             (_, Method::CreateMonitor) => {
                 let (ObjectPath(path),) = answer.parse().unwrap();
                 let id = path.rsplit('/').next().unwrap().parse().unwrap();
                 assert_eq!(path, names::monitor_path(id));
-                let owner = client.to_owned();
                 let view = View {
-                    owner,
+                    owner: Some(client.clone()),
                     ..View::default()
                 };
                 return match self.monitors.insert(id, view) {
@@ -156,8 +175,8 @@ impl Views {
             return Err(format!("{method:?} of monitor {id}, which is none"));
         };
         let is_root = client_uid(client) == 0;
-        if view.owner != client && !is_root {
-            return Err(format!("{client} uses the monitor of {}", view.owner));
+        if view.owner.as_ref() != Some(client) && !is_root {
+            return Err(format!("{client} uses the monitor of {:?}", view.owner));
         }
         match method {
             MonitorMethod::Subscribe { node, units } => {
@@ -180,7 +199,7 @@ impl Views {
     }
 
     /// A signal to all, or to one client.
-    pub fn signalled(&mut self, to: Option<&str>, signal: &Signal) -> Verdict {
+    pub fn signalled(&mut self, to: Option<&Client>, signal: &Signal) -> Verdict {
         let Signal::Unit {
             monitor,
             node,
@@ -201,8 +220,8 @@ impl Views {
             return Err(format!("{change:?} is sent to {to:?}"));
         }
         if let Some(to) = to
-            && view.owner != to
-            && !view.peers.values().any(|peer| peer == to)
+            && view.owner.as_ref() != Some(to)
+            && !view.peers.values().any(|peer| Client::on_bus(peer) == *to)
         {
             return Err(format!("{to} is told of what monitor {monitor} watches"));
         }
@@ -229,7 +248,10 @@ impl Views {
 }
 
 /// The user of a simulated client: every second one is root.
-pub fn client_uid(client: &str) -> u32 {
-    let number: u32 = client.rsplit('.').next().unwrap().parse().unwrap();
+pub fn client_uid(client: &Client) -> u32 {
+    let number: u64 = match client {
+        Client::Bus(name) => name.rsplit('.').next().unwrap().parse().unwrap(),
+        Client::Private(number) => *number,
+    };
     if number.is_multiple_of(2) { 0 } else { 1000 }
 }

@@ -103,8 +103,9 @@ impl World {
         let mut prng = Prng::new(seed);
         let names: Vec<String> = (0..nodes).map(|index| format!("node-{index}")).collect();
         let settings = Settings {
-            nodes: names.clone(),
+            nodes: names.iter().map(|name| name.as_str().into()).collect(),
             silence_limit: Duration::from_secs(6),
+            heartbeat_interval: None,
         };
         let now = Instant(1_000_000_000 + prng.below(1_000_000));
         let nodes = names
@@ -120,7 +121,7 @@ impl World {
             connections: BTreeMap::new(),
             last_peer: 0,
             bus: Bus::new(),
-            checker: Checker::new(&settings.nodes),
+            checker: Checker::new(&names),
             settings,
             mutant,
             pace: prng.time(Duration::from_millis(20), Duration::from_secs(2)),

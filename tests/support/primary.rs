@@ -92,6 +92,11 @@ impl Primary {
         self.bus.socket().to_owned()
     }
 
+    /// The manager's private socket.
+    pub fn private_socket(&self) -> PathBuf {
+        self.folder.join("private")
+    }
+
     /// The process of the manager.
     pub fn manager_pid(&self) -> u32 {
         self.manager.as_ref().map_or(0, Child::id)

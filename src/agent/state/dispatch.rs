@@ -1,4 +1,4 @@
-//! What the manager calls: `org.containers.hirte.internal.Agent`, and
+//! What the manager calls: `org.containers.hirte.internal.Agent`, the proxies, and
 //! `org.freedesktop.DBus.Peer`, by which it asks whether we live.
 
 use super::{
@@ -15,11 +15,20 @@ use crate::{
 };
 
 impl State {
+    /// Number of the proxy that is the object with this path, if there is one.
+    fn proxy_at(&self, path: &str) -> Option<u32> {
+        let number = path.strip_prefix(names::INTERNAL_PROXY_PARENT_PATH)?;
+        let number = number.strip_prefix('/')?.parse().ok()?;
+        (self.has_proxy(number) && names::proxy_path(number) == path).then_some(number)
+    }
+
     /// Answers a call, or passes it on to systemd.
     pub(super) fn dispatch(&mut self, turn: &mut Turn<'_>, call: IncomingCall) {
         let caller = self.caller(call.serial, call.expects_reply);
         let outcome = if call.interface == names::PEER_INTERFACE {
             self.peer_method(turn, caller, &call)
+        } else if let Some(number) = self.proxy_at(&call.path) {
+            self.proxy_method(turn, caller, (number, &call))
         } else {
             self.agent_method(turn, caller, call)
         };
@@ -41,17 +50,21 @@ impl State {
     ) -> Result<(), CallError> {
         let body = match call.member.as_str() {
             "Ping" => Body::default(),
-            "GetMachineId" if self.settings.machine_id.is_empty() => {
-                return Err(CallError::new(
-                    error_name::FAILED,
-                    "This machine has no machine-id",
-                ));
-            }
-            "GetMachineId" => Body::of(&(self.settings.machine_id.as_str(),)),
+            "GetMachineId" => self.machine_id()?,
             _ => return Err(unknown_method(call)),
         };
         self.reply(turn, caller, Ok(body));
         Ok(())
+    }
+
+    pub(super) fn machine_id(&self) -> Result<Body, CallError> {
+        match self.settings.machine_id.as_str() {
+            "" => Err(CallError::new(
+                error_name::FAILED,
+                "This machine has no machine-id",
+            )),
+            id => Ok(Body::of(&(id,))),
+        }
     }
 
     fn agent_method(
@@ -111,6 +124,14 @@ impl State {
             self.measure_jobs(wanted)?;
             self.reply(turn, caller, Ok(Body::default()));
             Ok(())
+        } else if call.member == "StartDep" {
+            expect_signature(&call, "s")?;
+            let (unit,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
+            self.start_dependency(turn, caller, unit)
+        } else if call.member == "StopDep" {
+            expect_signature(&call, "s")?;
+            let (unit,): (String,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
+            self.stop_dependency(turn, caller, &unit)
         } else if call.member == "SetLogLevel" {
             expect_signature(&call, "s")?;
             self.set_log_level(turn, caller, &call.body)
@@ -134,6 +155,7 @@ impl State {
             CallError::new(error_name::INVALID_ARGS, "Invalid input for log level")
         })?;
         turn.act(Action::SetLogLevel(level));
+        self.log_level_set(turn, level);
         self.reply(turn, caller, Ok(Body::default()));
         Ok(())
     }
@@ -232,7 +254,7 @@ fn expect_signature(call: &IncomingCall, expected: &str) -> Result<(), CallError
     ))
 }
 
-fn unknown_method(call: &IncomingCall) -> CallError {
+pub(super) fn unknown_method(call: &IncomingCall) -> CallError {
     let message = format!(
         "Unknown method '{}' or interface '{}'.",
         call.member, call.interface
@@ -240,7 +262,7 @@ fn unknown_method(call: &IncomingCall) -> CallError {
     CallError::new(error_name::UNKNOWN_METHOD, message)
 }
 
-fn unreadable(reason: &Malformed) -> CallError {
+pub(super) fn unreadable(reason: &Malformed) -> CallError {
     CallError::new(
         error_name::INVALID_ARGS,
         format!("The arguments can not be read: {reason}"),

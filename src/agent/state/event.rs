@@ -1,11 +1,15 @@
 //! What reaches the state, and what the state wants done: plain data, as recorded runs show it.
 
+mod local;
+
+pub use local::{FromBus, LocalCall, Method, Object, Target};
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bus::{Body, CallError},
+    bus::{Body, CallError, Value},
     core::Level,
 };
 
@@ -37,6 +41,15 @@ pub enum Event {
         connection: u32,
         /// What it reported.
         event: FromSystemd,
+    },
+    /// From the message bus.
+    Bus(FromBus),
+    /// How the log is set: comes first after the start, and when its settings were read again.
+    LogSettings {
+        /// The least level that is logged.
+        level: Level,
+        /// Where the log goes, in the word of `LogTarget=`.
+        target: String,
     },
 }
 
@@ -155,6 +168,37 @@ pub enum Action {
     CloseSystemd,
     /// Send to systemd.
     SendToSystemd(Outgoing),
+    /// Reach the message bus, and take the agent's name there.
+    AttachBus,
+    /// Answer a client.
+    Reply {
+        /// Its call.
+        call: LocalCall,
+        /// The returned arguments.
+        body: Body,
+    },
+    /// Refuse a client's call.
+    ReplyError {
+        /// The call.
+        call: LocalCall,
+        /// Why.
+        error: CallError,
+    },
+    /// Answer `Introspect`.
+    ReplyIntrospection {
+        /// The call.
+        call: LocalCall,
+        /// The object.
+        object: Object,
+    },
+    /// Tell clients of new values of the agent's properties.
+    PropertiesChanged(Vec<(String, Value)>),
+    /// Report when a client leaves the bus.
+    WatchClient(String),
+    /// Report it no more.
+    UnwatchClient(String),
+    /// Connect to the manager at this D-Bus address from here on.
+    SetManagerAddress(String),
     /// Tell the service manager that the start is complete.
     Ready,
     /// Tell the service manager in one line what the daemon does.
@@ -165,8 +209,11 @@ pub enum Action {
     ReloadLogSettings,
     /// Log from this level on, until the settings of the log are read again.
     SetLogLevel(Level),
-    /// End the daemon, with success.
-    Exit,
+    /// End the daemon.
+    Exit {
+        /// Exit status of the process.
+        status: u8,
+    },
 }
 
 /// A message to be sent.

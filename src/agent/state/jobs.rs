@@ -265,6 +265,7 @@ impl State {
     /// systemd has ended one of its jobs.
     pub(super) fn job_removed(&mut self, turn: &mut Turn<'_>, number: u32, result: &str) {
         self.jobs.running.remove(&number);
+        self.order_ended(turn, number, result);
         let Some(job) = self.jobs.take(number) else {
             return;
         };
@@ -307,7 +308,7 @@ impl State {
     }
 }
 
-fn accepted_number(body: &Body) -> Result<u32, CallError> {
+pub(super) fn accepted_number(body: &Body) -> Result<u32, CallError> {
     body.parse::<(ObjectPath,)>()
         .ok()
         .and_then(|(path,)| job_number(&path.0))

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    Action, Content, FromManager, Outgoing, State, Timer, Turn, event::Serials, retry::Retry,
+    Action, Content, FromManager, Outgoing, Settings, State, Timer, Turn, event::Serials,
+    local::announce, retry::Retry,
 };
 use crate::{
-    bus::{Body, CallError, names},
-    core::{Instant, Level},
+    bus::{Body, CallError, error_name, names},
+    core::{Instant, Level, Now},
     limits,
 };
 
@@ -22,6 +23,10 @@ pub(super) struct Manager {
     /// Whether an attempt has ever been made.
     has_tried: bool,
     heard: Instant,
+    /// When the last message came; zero for never.
+    seen: Now,
+    /// Since when the node is not registered; zero while it is.
+    disconnected: Now,
     /// Our call that asks whether the manager lives, while it is not answered.
     ping: Option<u32>,
     /// When the next heartbeat is due, if any is wanted.
@@ -49,15 +54,17 @@ pub(super) struct Caller {
 }
 
 impl Manager {
-    pub(super) fn new(reconnect_interval: Option<Duration>) -> Self {
-        let longest = reconnect_interval.unwrap_or_default();
+    pub(super) fn new(settings: &Settings) -> Self {
+        let longest = settings.reconnect_interval.unwrap_or_default();
         Self {
             connection: 0,
             phase: Phase::Idle,
             serials: Serials::default(),
-            retry: Retry::new(limits::MANAGER_FIRST_RETRY, longest),
+            retry: Retry::new(limits::MANAGER_FIRST_RETRY, longest, settings.loud_retries),
             has_tried: false,
             heard: Instant::default(),
+            seen: Now::default(),
+            disconnected: Now::default(),
             ping: None,
             heartbeat_due: Instant::default(),
         }
@@ -69,6 +76,34 @@ impl Manager {
             self.phase,
             Phase::Registering { .. } | Phase::Registered { .. }
         )
+    }
+
+    pub(super) const fn is_registered(&self) -> bool {
+        matches!(self.phase, Phase::Registered { .. })
+    }
+
+    /// The property `Status`.
+    pub(super) const fn status(&self) -> &'static str {
+        if self.is_registered() {
+            "online"
+        } else {
+            "offline"
+        }
+    }
+
+    /// When the manager was last heard; zero for never.
+    pub(super) const fn seen(&self) -> Now {
+        self.seen
+    }
+
+    /// Since when the node is not registered; zero while it is.
+    pub(super) const fn disconnected(&self) -> Now {
+        self.disconnected
+    }
+
+    /// The agent runs, and is not registered.
+    pub(super) const fn begin(&mut self, now: Now) {
+        self.disconnected = now;
     }
 
     pub(super) const fn has_tried(&self) -> bool {
@@ -126,6 +161,9 @@ impl State {
             self.manager.ping = None;
         }
         self.hear_manager(turn.at());
+        if !matches!(event, FromManager::Connected | FromManager::Closed(_)) {
+            self.manager.seen = turn.now;
+        }
         match event {
             FromManager::Connected => self.register(turn),
             FromManager::Closed(reason) => self.lose_manager(turn, &reason),
@@ -169,6 +207,7 @@ impl State {
 
     fn registered(&mut self, turn: &mut Turn<'_>) {
         self.manager.phase = Phase::Registered { since: turn.at() };
+        self.manager.disconnected = Now::default();
         self.manager.retry.succeeded();
         self.timers.clear(Timer::Registration);
         if let Some(interval) = self.settings.heartbeat_interval {
@@ -177,6 +216,42 @@ impl State {
         let line = format!("Connected to manager as '{}'", self.settings.node);
         turn.act(Action::Status(line.clone()));
         turn.log(Level::Info, line);
+        announce(turn, "Status", self.manager.status());
+        self.announce_proxies(turn);
+        self.await_dependencies(turn);
+    }
+
+    /// Connects to the manager at another address from here on, until the agent ends.
+    pub(super) fn switch_manager(
+        &mut self,
+        turn: &mut Turn<'_>,
+        address: String,
+    ) -> Result<(), CallError> {
+        if address == self.settings.manager {
+            let text = "Failed to switch manager because already connected to the manager";
+            return Err(CallError::new(error_name::FAILED, text));
+        }
+        turn.log(Level::Info, format!("Switching to manager on {address}"));
+        announce(turn, "ManagerAddress", &address);
+        turn.act(Action::SetManagerAddress(address.clone()));
+        self.settings.manager = address;
+        turn.act(Action::CloseManager);
+        self.note_disconnection(turn);
+        self.forget_manager();
+        self.timers.clear(Timer::ManagerRetry);
+        self.manager.retry.succeeded();
+        // Before the first attempt systemd is waited for.
+        if self.manager.has_tried {
+            self.connect_manager(turn);
+        }
+        Ok(())
+    }
+
+    fn note_disconnection(&mut self, turn: &mut Turn<'_>) {
+        if self.manager.is_registered() {
+            self.manager.disconnected = turn.now;
+            announce(turn, "Status", "offline");
+        }
     }
 
     fn refused(&mut self, turn: &mut Turn<'_>, reason: &str) {
@@ -239,6 +314,7 @@ impl State {
             }
             next
         };
+        self.note_disconnection(turn);
         self.forget_manager();
         turn.act(Action::Status("Trying to connect to manager".to_owned()));
         self.retry_manager(turn, next);
@@ -250,6 +326,7 @@ impl State {
         self.manager.ping = None;
         self.jobs.forget_requests();
         self.watch.forget_subscriptions();
+        self.dependencies.forget();
         self.measures_jobs = false;
         for timer in [
             Timer::Heartbeat,
@@ -257,6 +334,7 @@ impl State {
             Timer::ManagerSilence,
             Timer::ManagerConnect,
             Timer::Registration,
+            Timer::Remainders,
         ] {
             self.timers.clear(timer);
         }

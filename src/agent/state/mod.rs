@@ -10,18 +10,27 @@
 //! - `jobs`: the jobs that the manager asked for, until systemd has ended them
 //! - `systemd`: the connection to systemd, and what follows its loss
 //! - `infer`: how a job ended that nobody watched
+//! - `local`: the message bus of the node, and what its clients call
+//! - `proxies`, `target`: services of this node that stand for units of others
+//! - `dependencies`: units of this node on which others depend
+//! - `orders`: units that the agent itself starts and stops
 //! - `units`: what is known of the units
 //! - `watch`: what the manager is told of them
 //! - `retry`, `timers`, `event`: what the others use
 
+mod dependencies;
 mod dispatch;
 mod event;
 mod infer;
 mod jobs;
+mod local;
 mod manager;
+mod orders;
+mod proxies;
 mod requests;
 mod retry;
 mod systemd;
+mod target;
 mod timers;
 mod units;
 mod watch;
@@ -34,8 +43,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::timers::Timer;
-pub use event::{Action, Content, Event, FromManager, FromSystemd, IncomingCall, Outgoing};
+pub use event::{
+    Action, Content, Event, FromBus, FromManager, FromSystemd, IncomingCall, LocalCall, Method,
+    Object, Outgoing, Target,
+};
 pub(super) use jobs::job_number;
+pub use target::BadTarget;
 
 use crate::{
     core::{Instant, Level, Now},
@@ -56,6 +69,9 @@ pub struct Settings {
     pub reconnect_interval: Option<Duration>,
     /// A manager silent this long is taken for lost; `None` if never. Not zero.
     pub manager_threshold: Option<Duration>,
+    /// Failed attempts in a row to reach the manager that are each logged; later ones are once a
+    /// minute.
+    pub loud_retries: u32,
     /// How systemd is reached.
     pub systemd: SystemdAccess,
     /// The machine's id (machine-id(5)), for `GetMachineId`; empty if it has none.
@@ -85,6 +101,12 @@ pub struct State {
     jobs: jobs::Jobs,
     units: units::Units,
     watch: watch::Watch,
+    local: local::Local,
+    proxies: proxies::Proxies,
+    dependencies: dependencies::Dependencies,
+    orders: orders::Orders,
+    /// Whether the service manager knows that the start is complete.
+    is_ready: bool,
     /// Whether the manager wants to know how long systemd's jobs take.
     measures_jobs: bool,
 }
@@ -116,12 +138,17 @@ impl State {
         Self {
             timers: timers::Timers::default(),
             suspended: Duration::ZERO,
-            manager: manager::Manager::new(settings.reconnect_interval),
+            manager: manager::Manager::new(&settings),
             systemd: systemd::Systemd::default(),
             requests: requests::Requests::default(),
             jobs: jobs::Jobs::default(),
             units: units::Units::default(),
             watch: watch::Watch::default(),
+            local: local::Local::default(),
+            proxies: proxies::Proxies::default(),
+            dependencies: dependencies::Dependencies::default(),
+            orders: orders::Orders::default(),
+            is_ready: false,
             measures_jobs: false,
             settings,
         }
@@ -138,6 +165,8 @@ impl State {
             Event::Reload => turn.act(Action::ReloadLogSettings),
             Event::Manager { connection, event } => self.manager_reported(turn, connection, event),
             Event::Systemd { connection, event } => self.systemd_reported(turn, connection, event),
+            Event::Bus(event) => self.bus_reported(turn, event),
+            Event::LogSettings { level, target } => self.log_set(turn, level, target),
         }
     }
 
@@ -149,19 +178,34 @@ impl State {
 
     fn start(&mut self, turn: &mut Turn<'_>) {
         self.timers.set(Timer::Tick, turn.at() + limits::TICK);
+        self.manager.begin(turn.now);
+        self.attach_bus(turn);
         self.connect_systemd(turn);
+    }
+
+    /// The start is complete when systemd is known and the first attempt at the bus has ended: not
+    /// only when bus and manager are reached, for which a boot must not wait.
+    fn become_ready(&mut self, turn: &mut Turn<'_>) {
+        if !self.is_ready && self.manager.has_tried() && self.local.has_tried() {
+            self.is_ready = true;
+            turn.act(Action::Ready);
+        }
     }
 
     /// systemd's jobs run on; the manager ends its view of them when it sees the node go.
     fn stop(&mut self, turn: &mut Turn<'_>) {
         turn.log(Level::Info, "Stopping");
+        self.end(turn, 0);
+    }
+
+    fn end(&mut self, turn: &mut Turn<'_>, status: u8) {
         self.forget_manager();
         self.systemd.stop();
         self.requests.clear();
         self.timers.clear_all();
         turn.act(Action::CloseManager);
         turn.act(Action::CloseSystemd);
-        turn.act(Action::Exit);
+        turn.act(Action::Exit { status });
     }
 
     fn alarm(&mut self, turn: &mut Turn<'_>) {
@@ -177,6 +221,9 @@ impl State {
                 Timer::SystemdConnect => self.systemd_connect_overdue(turn),
                 Timer::SystemdAnswer => self.systemd_answers_overdue(turn),
                 Timer::SystemdRetry => self.connect_systemd(turn),
+                Timer::BusConnect => self.bus_overdue(turn),
+                Timer::BusRetry => self.attach_bus(turn),
+                Timer::Remainders => self.stop_remainders(turn),
             }
         }
     }

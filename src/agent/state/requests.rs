@@ -44,6 +44,13 @@ pub(super) enum Purpose {
         /// The unit of the job.
         unit: String,
     },
+    /// The agent itself starts or stops a unit.
+    Order {
+        /// The unit.
+        unit: String,
+        /// Number of the order.
+        number: u32,
+    },
     /// The properties of the unit of a job that ended unseen.
     InferResult {
         /// systemd's number of the job.
@@ -243,6 +250,7 @@ impl State {
                     turn.log(Level::Warn, line);
                 }
             }
+            Purpose::Order { unit, number } => self.order_answered(turn, &unit, number, result),
             Purpose::InferResult { number } => self.infer_result(turn, number, result),
         }
     }
@@ -282,6 +290,9 @@ impl State {
                 let line = format!("The late job of {unit} can not be canceled: {}", overdue());
                 turn.log(Level::Warn, line);
             }
+            Purpose::Order { unit, number } => {
+                self.order_answered(turn, &unit, number, Err(overdue()));
+            }
             Purpose::InferResult { number } => self.infer_result(turn, number, Err(overdue())),
         }
     }
@@ -311,6 +322,7 @@ impl State {
                 | Purpose::RefreshUnits
                 | Purpose::LearnStates
                 // The next connection asks again.
+                | Purpose::Order { .. }
                 | Purpose::InferResult { .. } => {}
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     core::{Instant, retry_delay},
-    limits::{LOUD_RETRIES, QUIET_RETRY_LOG},
+    limits::QUIET_RETRY_LOG,
 };
 
 /// Attempts that follow a loss: the first at once, the second `first` after it, and then twice as
@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct Retry {
     first: Duration,
     longest: Duration,
+    /// Failed attempts in a row that are each logged.
+    loud: u32,
     /// Failed attempts since the last success.
     failures: u32,
     /// Connections in a row that were lost soon after they stood: these count as failures, so
@@ -28,10 +30,11 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+    pub(super) fn new(first: Duration, longest: Duration, loud: u32) -> Self {
         Self {
             first,
             longest: longest.max(first),
+            loud,
             failures: 0,
             flaps: 0,
             started: Instant::default(),
@@ -44,7 +47,7 @@ impl Retry {
     /// An attempt starts: how many have failed before it.
     pub(super) fn start(&mut self, now: Instant) -> u32 {
         self.started = now;
-        self.is_loud = self.failures <= LOUD_RETRIES || now.since(self.logged) >= QUIET_RETRY_LOG;
+        self.is_loud = self.failures <= self.loud || now.since(self.logged) >= QUIET_RETRY_LOG;
         if self.is_loud {
             self.logged = now;
         }
@@ -63,7 +66,7 @@ impl Retry {
         if is_other {
             reason.clone_into(&mut self.last_reason);
         }
-        is_other || (self.is_loud && self.failures > LOUD_RETRIES)
+        is_other || (self.is_loud && self.failures > self.loud)
     }
 
     /// The attempt failed: when the next one starts.
@@ -109,7 +112,7 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_longest_and_count_from_the_start() {
-        let mut retry = Retry::new(FIRST, LONGEST);
+        let mut retry = Retry::new(FIRST, LONGEST, 10);
         let start = Instant(5_000_000);
         retry.start(start);
         let delays: Vec<u128> = (0..7)
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_lasted_is_tried_again_at_once_and_a_flapping_one_is_not() {
-        let mut retry = Retry::new(FIRST, LONGEST);
+        let mut retry = Retry::new(FIRST, LONGEST, 10);
         let mut now = Instant(1_000_000);
         retry.start(now);
         retry.succeeded();
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_log_shows_ten_retries_and_then_one_a_minute() {
-        let mut retry = Retry::new(FIRST, LONGEST);
+        let mut retry = Retry::new(FIRST, LONGEST, 10);
         let mut now = Instant(0);
         let mut shown = 0;
         for _ in 0..100 {
@@ -148,5 +151,19 @@ mod tests {
         // The first attempt, ten retries in about 13 s, and three more in the remaining 178 s.
         assert_eq!(shown, 1 + 10 + 2);
         assert!(retry.is_news("no route") && !retry.is_news("no route"));
+    }
+
+    #[test]
+    fn the_number_of_shown_retries_is_a_setting() {
+        for loud in [0, 3] {
+            let mut retry = Retry::new(FIRST, LONGEST, loud);
+            let mut shown = 0;
+            for _ in 0..20 {
+                retry.start(Instant(1_000_000));
+                shown += u32::from(retry.is_loud());
+                retry.failed();
+            }
+            assert_eq!(shown, 1 + loud);
+        }
     }
 }

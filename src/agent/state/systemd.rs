@@ -76,7 +76,7 @@ impl Default for Systemd {
             connection: 0,
             phase: Phase::Idle,
             serials: Serials::default(),
-            retry: Retry::new(first, longest),
+            retry: Retry::new(first, longest, limits::LOUD_RETRIES),
             lost: None,
             is_reloading: false,
             refresh: Refresh::No,
@@ -203,10 +203,11 @@ impl State {
             turn.log(Level::Info, "Connected to systemd");
         }
         self.report_differences(turn, &earlier);
+        self.send_orders(turn);
         if !self.manager.has_tried() {
+            self.recover_proxies(turn);
             self.connect_manager(turn);
-            // Not only when the manager is reached: a boot must not wait for it.
-            turn.act(Action::Ready);
+            self.become_ready(turn);
         }
     }
 

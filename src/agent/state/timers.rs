@@ -28,10 +28,16 @@ pub(super) enum Timer {
     SystemdAnswer,
     /// The next attempt to connect to systemd.
     SystemdRetry,
+    /// The attempt to get our name on the message bus has failed.
+    BusConnect,
+    /// The next attempt to get our name on the message bus.
+    BusRetry,
+    /// Units that were started for other nodes and are not wanted any more are stopped.
+    Remainders,
 }
 
 impl Timer {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::Tick,
         Self::Heartbeat,
         Self::Ping,
@@ -42,6 +48,9 @@ impl Timer {
         Self::SystemdConnect,
         Self::SystemdAnswer,
         Self::SystemdRetry,
+        Self::BusConnect,
+        Self::BusRetry,
+        Self::Remainders,
     ];
 }
 

@@ -84,6 +84,11 @@ impl Unit {
         self.active == "failed"
     }
 
+    /// Whether it is known that the unit has not ended.
+    pub(super) fn lives(&self) -> bool {
+        !matches!(self.active.as_ref(), "" | "inactive" | "failed")
+    }
+
     /// `ActiveState` and `SubState`, while they are known.
     pub(super) fn states(&self) -> Option<(&str, &str)> {
         (!self.active.is_empty()).then_some((&self.active, &self.sub))

@@ -147,6 +147,7 @@ impl State {
     /// systemd has unloaded a unit.
     pub(super) fn unit_removed(&mut self, turn: &mut Turn<'_>, unit: &str) {
         let was_known = self.units.remove(unit);
+        self.unit_ended(turn, unit);
         self.watch.unknown.remove(unit);
         if was_known && self.watch.covers(unit) {
             self.signal(turn, "UnitRemoved", Body::of(&(unit,)));
@@ -197,10 +198,14 @@ impl State {
         if after.states().is_some() {
             self.watch.unknown.remove(unit);
         }
+        let has_ended = before.lives() && !after.lives();
         if let Some(change) = change(unit, &before, after)
             && self.watch.covers(unit)
         {
             self.signal(turn, "UnitStateChanged", change);
+        }
+        if has_ended {
+            self.unit_ended(turn, unit);
         }
     }
 
@@ -211,6 +216,7 @@ impl State {
         turn: &mut Turn<'_>,
         earlier: &BTreeMap<String, Unit>,
     ) {
+        self.find_ended_units(turn, earlier);
         self.watch.unknown.clear();
         if self.watch.is_empty() {
             return;

@@ -28,7 +28,9 @@ pub(super) fn overview() -> String {
     text.push_str(
         "\n'hirtectl help COMMAND' tells more about a command.\n\
          A unit name without a suffix is that of a service. One that begins with '-' stands\n\
-         behind '--': hirtectl start NODE -- -.mount\n\n\
+         behind '--': hirtectl start NODE -- -.mount\n\
+         The manager is reached by its private socket, /run/hirte/private, or else over the\n\
+         system bus. Where DBUS_SYSTEM_BUS_ADDRESS is set, that bus alone is tried.\n\n\
          Exit status:\n",
     );
     for status in ExitStatus::ALL {

@@ -7,7 +7,7 @@ use crate::{
         interface::{self, Interface},
         names, relay,
     },
-    manager::state::event::{Call, Event, Method, Object},
+    manager::state::event::{Call, Client, Event, Method, Object},
 };
 
 /// What a message on the API's bus is.
@@ -21,15 +21,15 @@ pub enum Incoming {
     NotACall,
 }
 
-/// Reads a message.
+/// Reads a message of a client.
 #[must_use]
-pub fn decode(message: Message) -> Incoming {
+pub fn decode(client: Client, message: Message) -> Incoming {
     if message.kind != Kind::Call {
         return Incoming::NotACall;
     }
     let object = Object::at(&message.path);
     let call = Call {
-        client: message.sender.clone(),
+        client,
         serial: message.serial,
         expects_reply: message.flags.expects_reply(),
     };
@@ -47,26 +47,8 @@ pub fn decode(message: Message) -> Incoming {
 /// The method that a call names, if the object has it and the arguments have its types.
 fn method(object: &Object, message: Message) -> Result<Method, CallError> {
     let own = object.interfaces().iter();
-    let own = own.filter_map(|name| interfaces::public(name));
-    let mut offered = own.chain(interface::STANDARD);
-    let found = if message.interface.is_empty() {
-        // Without an interface any that has the method may be meant ("Message Types"); ours is.
-        offered.find_map(|interface| Some((interface, interface.method(&message.member)?)))
-    } else {
-        let interface = offered
-            .find(|interface| interface.name == message.interface)
-            .ok_or_else(|| unknown_interface(&message))?;
-        interface
-            .method(&message.member)
-            .map(|method| (interface, method))
-    };
-    let Some((interface, method)) = found else {
-        return Err(unknown_method(&message));
-    };
-    let expected = method.signature();
-    if message.body.signature != expected {
-        return Err(wrong_arguments(interface, &message, &expected));
-    }
+    let own: Vec<_> = own.filter_map(|name| interfaces::public(name)).collect();
+    let (interface, _) = interface::resolve(&own, &message)?;
     arguments(interface, message).map_err(|error| {
         CallError::new(
             error_name::INVALID_ARGS,
@@ -146,52 +128,11 @@ fn node_method(member: String, body: Body) -> Result<Method, crate::bus::marshal
     })
 }
 
-/// None of our properties can be set.
 fn set_property(body: &Body) -> Result<Method, crate::bus::marshal::Malformed> {
     let mut reader = body.reader();
     let (interface, property) = (reader.str()?, reader.str()?);
-    let error = match interfaces::public(interface).map(|found| found.property(property)) {
-        Some(Some(_)) => CallError::new(
-            error_name::PROPERTY_READ_ONLY,
-            format!("Property '{property}' is not writable."),
-        ),
-        Some(None) => CallError::new(
-            error_name::UNKNOWN_PROPERTY,
-            format!("Unknown property '{property}'."),
-        ),
-        None => CallError::new(
-            error_name::UNKNOWN_INTERFACE,
-            format!("Unknown interface '{interface}'."),
-        ),
-    };
+    let error = interface::refuse_to_set(&interfaces::PUBLIC, interface, property);
     Ok(Method::Refused(error))
-}
-
-fn unknown_interface(message: &Message) -> CallError {
-    CallError::new(
-        error_name::UNKNOWN_INTERFACE,
-        format!("Unknown interface '{}'.", message.interface),
-    )
-}
-
-fn unknown_method(message: &Message) -> CallError {
-    CallError::new(
-        error_name::UNKNOWN_METHOD,
-        format!(
-            "Unknown method '{}' of interface '{}'.",
-            message.member, message.interface
-        ),
-    )
-}
-
-fn wrong_arguments(interface: &Interface, message: &Message, expected: &str) -> CallError {
-    CallError::new(
-        error_name::INVALID_ARGS,
-        format!(
-            "Invalid arguments '{}' to call {}.{}(), expecting '{expected}'.",
-            message.body.signature, interface.name, message.member
-        ),
-    )
 }
 
 #[cfg(test)]
@@ -200,9 +141,8 @@ mod tests {
     use crate::bus::Value;
 
     fn decoded(path: &str, interface: &str, member: &str, body: Body) -> (Object, Method) {
-        let mut message = Message::call(path, interface, member, body);
-        message.sender = ":1.7".to_owned();
-        match decode(message) {
+        let message = Message::call(path, interface, member, body);
+        match decode(Client::on_bus(":1.7"), message) {
             Incoming::Event(Event::Call { object, method, .. }) => (object, method),
             other => panic!("{other:?}"),
         }
@@ -221,35 +161,85 @@ mod tests {
         vec![("CPUWeight", Value::U64(7))]
     }
 
+    /// The path of an object that has an interface.
+    fn path_with(interface: &Interface) -> &'static str {
+        match interface.name {
+            names::NODE_INTERFACE => NODE,
+            names::JOB_INTERFACE => "/org/containers/hirte/job/1",
+            names::MONITOR_INTERFACE => "/org/containers/hirte/monitor/1",
+            _ => names::MANAGER_PATH,
+        }
+    }
+
+    fn arguments_of(signature: &str) -> Body {
+        match signature {
+            "" => Body::default(),
+            "s" => Body::of(&("a",)),
+            "ss" => Body::of(&("a", "b")),
+            "sss" => Body::of(&("a", "b", "c")),
+            "sas" => Body::of(&("a", vec!["b"])),
+            "u" => Body::of(&(1_u32,)),
+            "us" => Body::of(&(1_u32, "a")),
+            "asb" => Body::of(&(vec!["a"], true)),
+            "asbb" => Body::of(&(vec!["a"], true, false)),
+            "sb" => Body::of(&("a", true)),
+            "ssi" => Body::of(&("a", "all", 15)),
+            "sba(sv)" => Body::of(&("a", true, properties())),
+            "ssa(sv)a(sa(sv))" => {
+                let others = vec![("b", properties())];
+                Body::of(&("a", "fail", properties(), others))
+            }
+            other => panic!("no body of {other}"),
+        }
+    }
+
+    #[test]
+    fn the_policy_of_the_bus_allows_the_group_what_private_connections_allow_it() {
+        let policy = include_str!("../../../data/dbus/org.containers.hirte.conf");
+        let (_, group) = policy.split_once("<policy group=\"hirte\">").unwrap();
+        let (group, _) = group.split_once("</policy>").unwrap();
+        let value = |text: &str, key: &str| {
+            let (_, rest) = text.split_once(&format!("{key}=\""))?;
+            Some(rest.split_once('"')?.0.to_owned())
+        };
+        let of_policy: Vec<(String, String)> = group
+            .split("<allow ")
+            .skip(1)
+            .map(|rule| {
+                let interface = value(rule, "send_interface").unwrap();
+                (interface, value(rule, "send_member").unwrap())
+            })
+            .collect();
+        let mut of_code = Vec::new();
+        // Every member of the other standard interfaces is allowed to everybody.
+        let properties = interface::STANDARD[2];
+        assert_eq!(properties.name, names::PROPERTIES_INTERFACE);
+        for interface in [properties].into_iter().chain(interfaces::PUBLIC) {
+            for method in interface.methods {
+                // No property can be set.
+                if method.name == "Set" {
+                    continue;
+                }
+                let body = arguments_of(&method.signature());
+                let (_, meant) = decoded(path_with(interface), interface.name, method.name, body);
+                if meant.only_reads() {
+                    of_code.push((interface.name.to_owned(), method.name.to_owned()));
+                }
+            }
+        }
+        let sorted = |mut members: Vec<(String, String)>| {
+            members.sort();
+            members
+        };
+        assert_eq!(sorted(of_policy), sorted(of_code));
+    }
+
     #[test]
     fn every_described_method_is_understood() {
         for interface in interfaces::PUBLIC {
-            let path = match interface.name {
-                names::NODE_INTERFACE => NODE,
-                names::JOB_INTERFACE => "/org/containers/hirte/job/1",
-                names::MONITOR_INTERFACE => "/org/containers/hirte/monitor/1",
-                _ => names::MANAGER_PATH,
-            };
+            let path = path_with(interface);
             for method in interface.methods {
-                let body = match method.signature().as_str() {
-                    "" => Body::default(),
-                    "s" => Body::of(&("a",)),
-                    "ss" => Body::of(&("a", "b")),
-                    "sss" => Body::of(&("a", "b", "c")),
-                    "sas" => Body::of(&("a", vec!["b"])),
-                    "u" => Body::of(&(1_u32,)),
-                    "us" => Body::of(&(1_u32, "a")),
-                    "asb" => Body::of(&(vec!["a"], true)),
-                    "asbb" => Body::of(&(vec!["a"], true, false)),
-                    "sb" => Body::of(&("a", true)),
-                    "ssi" => Body::of(&("a", "all", 15)),
-                    "sba(sv)" => Body::of(&("a", true, properties())),
-                    "ssa(sv)a(sa(sv))" => {
-                        let others = vec![("b", properties())];
-                        Body::of(&("a", "fail", properties(), others))
-                    }
-                    other => panic!("no body of {other}"),
-                };
+                let body = arguments_of(&method.signature());
                 for interface in [interface.name, ""] {
                     let (_, method) = decoded(path, interface, method.name, body.clone());
                     assert!(!matches!(method, Method::Refused(_)), "{method:?}");

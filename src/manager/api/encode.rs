@@ -1,4 +1,4 @@
-//! From an action to the message that a client gets.
+//! From an action to the message that a client gets, which the edge addresses to it.
 
 use super::{interfaces, monitor};
 use crate::{
@@ -9,13 +9,13 @@ use crate::{
 /// The answer to a call.
 #[must_use]
 pub fn reply(call: &Call, body: Body) -> Message {
-    Message::reply(call.serial, body).to(&call.client)
+    Message::reply(call.serial, body)
 }
 
 /// The refusal of a call.
 #[must_use]
 pub fn reply_error(call: &Call, error: &CallError) -> Message {
-    Message::error(call.serial, error).to(&call.client)
+    Message::error(call.serial, error)
 }
 
 /// The answer to `Introspect`.

@@ -16,7 +16,8 @@ pub const CREATE_MONITOR: Method = Method {
     arguments: &[],
     results: &[Argument("monitor", "o")],
     doc: "Creates a monitor, which is told of units; see org.containers.hirte.Monitor. It \
-          belongs to the caller and ends when the caller leaves the bus. Errors: \
+          belongs to the caller and ends when the caller leaves the bus, or its private connection \
+          ends. Errors: \
           org.freedesktop.DBus.Error.LimitsExceeded when the caller has 64 monitors, or there are \
           1024 in all.",
 };
@@ -72,8 +73,9 @@ pub const MONITOR: Interface = Interface {
             arguments: &[Argument("name", "s")],
             results: &[Argument("id", "u")],
             doc: "Sends UnitPropertiesChanged also to the client with this unique bus name, until \
-                  it leaves the bus. Errors: org.freedesktop.DBus.Error.InvalidArgs when it is no \
-                  unique name or was added before, org.freedesktop.DBus.Error.LimitsExceeded when \
+                  it leaves the bus. A client with a private connection has no such name. Errors: \
+                  org.freedesktop.DBus.Error.InvalidArgs when it is no unique name or was added \
+                  before, org.freedesktop.DBus.Error.LimitsExceeded when \
                   there are 64 peers.",
         },
         Method {

@@ -1,7 +1,7 @@
 //! The interfaces of the manager's objects on a connection to an agent.
 
 use crate::bus::{
-    interface::{Argument, INTROSPECTABLE, Interface, Method, PEER},
+    interface::{Argument, INTROSPECTABLE, Interface, Method, PEER, Signal},
     names,
 };
 
@@ -25,7 +25,11 @@ const MANAGER: Interface = Interface {
         results: &[],
         doc: "",
     }],
-    signals: &[],
+    signals: &[Signal {
+        name: "Heartbeat",
+        arguments: &[],
+        doc: "",
+    }],
     properties: &[],
 };
 

@@ -21,13 +21,17 @@ impl State {
         method: Method,
         actions: &mut Vec<Action>,
     ) {
-        if self.bus_congested {
+        if self.bus_congested && call.client.is_on_bus() {
             let text = "Too much is waiting to be sent to the bus";
             reply_error(
                 call,
                 CallError::new(error_name::LIMITS_EXCEEDED, text),
                 actions,
             );
+            return;
+        }
+        if let Some(denial) = self.denial(&call, &method) {
+            reply_error(call, denial, actions);
             return;
         }
         if !self.exists(object) && method != Method::PeerPing {
@@ -131,7 +135,7 @@ impl State {
         };
         if *object == Object::Manager {
             let request = format!("SetLogLevel {}", level.name());
-            self.clients.log(&call.client, request, actions);
+            self.log_request(&call.client, request, actions);
             actions.push(Action::SetLogLevel(level));
             self.log_set(level, self.log_target.clone(), actions);
             reply(call, Body::default(), actions);
@@ -170,8 +174,7 @@ impl State {
 
     fn list_nodes(&self) -> Body {
         let nodes: Vec<(&str, ObjectPath, &str)> = self
-            .nodes
-            .iter()
+            .nodes_in_order()
             .map(|node| {
                 (
                     node.name.as_str(),

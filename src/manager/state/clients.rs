@@ -1,18 +1,23 @@
-//! Who calls: the caller's uid and pid, looked up beside the request, for the log, and before it
-//! where it decides what the caller may do.
+//! Who calls: the caller's uid and pid, for the log, and where it decides what the caller may do.
+//! Of a client on the bus they are looked up beside the request, of a private connection they are
+//! known.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use super::{
-    event::{Action, Call, Credentials, MonitorMethod},
+    State,
+    event::{Action, Call, Client, MonitorMethod},
     log,
 };
-use crate::{core::Level, limits};
+use crate::{
+    core::{Credentials, Level},
+    limits,
+};
 
 /// Who a caller was that left the bus before anybody could ask.
 const LEFT: &str = "uid unknown (left)";
 
-/// What is known about callers.
+/// What is known about callers on the bus.
 ///
 /// A bus gives a unique name only once in its life (D-Bus Specification, "Unique names"), so an
 /// entry stays true until the bus itself goes; only the number of entries needs a bound.
@@ -45,7 +50,7 @@ struct Known {
 
 impl Clients {
     /// Logs `request` with its caller, at once or when the bus has told who that is.
-    pub(super) fn log(&mut self, client: &str, request: String, actions: &mut Vec<Action>) {
+    fn log(&mut self, client: &str, request: String, actions: &mut Vec<Action>) {
         self.uses += 1;
         if let Some(known) = self.known.get_mut(client) {
             known.last_use = self.uses;
@@ -69,7 +74,7 @@ impl Clients {
     }
 
     /// The user of a caller who is known.
-    pub(super) fn uid(&self, client: &str) -> Option<u32> {
+    fn uid(&self, client: &str) -> Option<u32> {
         self.known.get(client).map(|known| known.credentials.uid)
     }
 
@@ -80,12 +85,13 @@ impl Clients {
         method: (u32, MonitorMethod),
         actions: &mut Vec<Action>,
     ) -> Result<(), Call> {
-        if self.waiting_count >= limits::MAX_WAITING_CLIENT_LINES {
-            return Err(call);
+        match call.client.clone() {
+            Client::Bus(client) if self.waiting_count < limits::MAX_WAITING_CLIENT_LINES => {
+                self.wait(&client, Waiting::Call((call, method)), actions);
+                Ok(())
+            }
+            Client::Bus(_) | Client::Private(_) => Err(call),
         }
-        let client = call.client.clone();
-        self.wait(&client, Waiting::Call((call, method)), actions);
-        Ok(())
     }
 
     /// The bus has told who `client` is. Returns the calls that waited for it.
@@ -152,13 +158,34 @@ impl Clients {
     }
 }
 
+impl State {
+    /// Logs `request` with its caller.
+    pub(super) fn log_request(
+        &mut self,
+        client: &Client,
+        request: String,
+        actions: &mut Vec<Action>,
+    ) {
+        match client {
+            Client::Bus(name) => self.clients.log(name, request, actions),
+            Client::Private(id) => {
+                let who = self.privates.credentials(*id);
+                let who = who.map_or(LEFT.to_owned(), |who| who.to_string());
+                write(&client.to_string(), &who, &request, actions);
+            }
+        }
+    }
+
+    /// The user of a caller who is known; that of a private connection always is.
+    pub(super) fn uid(&self, client: &Client) -> Option<u32> {
+        match client {
+            Client::Bus(name) => self.clients.uid(name),
+            Client::Private(id) => self.privates.credentials(*id).map(|who| who.uid),
+        }
+    }
+}
+
 fn write(client: &str, who: &str, request: &str, actions: &mut Vec<Action>) {
     let text = format!("{request}, asked by {client} ({who})");
     log(actions, Level::Info, text);
-}
-
-impl fmt::Display for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uid {}, pid {}", self.uid, self.pid)
-    }
 }

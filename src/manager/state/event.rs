@@ -1,32 +1,24 @@
 //! What can happen to a manager, and what it can do: the whole contract between the pure state
 //! and the edges. Both are written to a recorded run as they are.
 
+mod client;
 mod monitor;
 mod peer;
 
 use serde::{Deserialize, Serialize};
 
+use super::Settings;
 use crate::{
     bus::{Body, CallError, JobKind, Value},
-    core::Level,
+    core::{Credentials, Level},
 };
 
+pub use client::{Access, Call, Client, PrivateId};
 pub use monitor::{MonitorMethod, Reason, UnitChange};
 pub use peer::{FromPeer, ToPeer};
 
 /// Number of a connection from an agent, given by the edge and never used again.
 pub type PeerId = u64;
-
-/// A method call that waits for its answer: who called, and which of its calls it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
-    /// Unique name of the caller on the bus.
-    pub client: String,
-    /// The caller's number of the call.
-    pub serial: u32,
-    /// Whether the caller waits for an answer.
-    pub expects_reply: bool,
-}
 
 /// An object of the public API, as its path names it. Whether it exists only the state knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,15 +120,6 @@ pub enum Method {
     Refused(CallError),
 }
 
-/// Who stands behind a bus name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Credentials {
-    /// User of the process.
-    pub uid: u32,
-    /// The process.
-    pub pid: u32,
-}
-
 /// The most that the queues of the edges have held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueHighWater {
@@ -165,6 +148,8 @@ pub enum Event {
     },
     /// The bus does not give us our name: another program owns it, or the policy forbids it.
     BusNameRefused {
+        /// The name.
+        name: String,
         /// For the log.
         reason: String,
     },
@@ -190,6 +175,22 @@ pub enum Event {
     ClientLeft {
         /// Its name.
         client: String,
+    },
+    /// A client connected to the private socket.
+    PrivateConnected {
+        /// The connection.
+        client: PrivateId,
+        /// Who it was when it connected, as the kernel tells.
+        credentials: Credentials,
+        /// What it may do.
+        access: Access,
+    },
+    /// A private connection ended.
+    PrivateClosed {
+        /// The connection.
+        client: PrivateId,
+        /// For the log.
+        reason: String,
     },
     /// A connection was accepted.
     PeerConnected {
@@ -228,6 +229,8 @@ pub enum Event {
         /// Where the log goes, in the word of `LogTarget=`.
         target: String,
     },
+    /// The configuration was read again.
+    Reload(Settings),
     /// The queues of the edges have been longer than ever before.
     QueueHighWater(QueueHighWater),
     /// A connection could not be accepted for lack of descriptors or memory.
@@ -267,12 +270,12 @@ pub enum Action {
         /// Last elements of the paths of the objects below it.
         children: Vec<String>,
     },
-    /// Send a signal to the bus.
+    /// Send a signal to the bus and to every private connection.
     Emit(Signal),
     /// Send a signal to one client.
     EmitTo {
-        /// Its name.
-        client: String,
+        /// Which.
+        client: Client,
         /// The signal.
         signal: Signal,
     },
@@ -282,6 +285,8 @@ pub enum Action {
     WatchClient(String),
     /// Watch this client no more.
     UnwatchClient(String),
+    /// Close a private connection after what was sent to it.
+    ClosePrivate(PrivateId),
     /// Connect to the bus and take our name there.
     AttachBus,
     /// Send a message to an agent.

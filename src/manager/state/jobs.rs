@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::{
     State, emit,
-    event::{Action, Call, Object, PeerId, Signal, ToPeer},
+    event::{Action, Call, Client, Object, PeerId, Signal, ToPeer},
     log,
     requests::{Purpose, cut, reply, reply_error},
 };
@@ -112,7 +112,7 @@ fn with_number(arguments: Body, number: u32) -> Body {
 enum Stage {
     /// systemd has not accepted it; the client waits for the answer.
     Asked {
-        /// `None` when the client's bus has gone.
+        /// `None` when the client has gone.
         call: Option<Call>,
         /// The result, should the job have ended before its acceptance came.
         result: Option<String>,
@@ -143,10 +143,11 @@ impl Jobs {
         self.last_id
     }
 
-    pub(super) fn forget_clients(&mut self) {
+    /// These callers have gone.
+    pub(super) fn forget_calls(&mut self, is_gone: impl Fn(&Client) -> bool) {
         for job in self.running.values_mut() {
             if let Stage::Asked { call, .. } = &mut job.stage {
-                *call = None;
+                call.take_if(|call| is_gone(&call.client));
             }
         }
     }
@@ -211,7 +212,7 @@ impl State {
             arguments,
         } = wanted;
         let request = format!("Job {id}: {method} {unit} on '{name}', mode {mode}");
-        self.clients.log(&call.client, request, actions);
+        self.log_request(&call.client, request, actions);
         let arguments = with_number(arguments, id);
         let stage = Stage::Asked {
             call: Some(call),
@@ -413,8 +414,7 @@ impl State {
             );
             return;
         };
-        self.clients
-            .log(&call.client, format!("Job {id}: Cancel"), actions);
+        self.log_request(&call.client, format!("Job {id}: Cancel"), actions);
         let arguments = Body::of(&(id,));
         self.request(
             now,

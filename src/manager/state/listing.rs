@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{
     State,
-    event::{Action, Call},
+    event::{Action, Call, Client},
     requests::{Purpose, cut, expect_signature, reply, reply_error, too_large},
 };
 use crate::{
@@ -54,7 +54,7 @@ pub(super) struct Listing {
     list: List,
     call: Call,
     detailed: bool,
-    /// Answers by index of the node, which is the order of the configuration.
+    /// Answers by index of the node.
     answers: BTreeMap<usize, Result<Body, CallError>>,
     waiting_for: usize,
     /// Bytes of the answers.
@@ -93,9 +93,16 @@ impl Listings {
         self.bytes
     }
 
-    pub(super) fn clear(&mut self) {
-        self.lists.clear();
-        self.bytes = 0;
+    /// These callers have gone.
+    pub(super) fn forget_calls(&mut self, is_gone: impl Fn(&Client) -> bool) {
+        let lists = self.lists.iter();
+        let gone: Vec<u64> = lists
+            .filter(|(_, listing)| is_gone(&listing.call.client))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.take(id);
+        }
     }
 }
 
@@ -188,7 +195,10 @@ impl State {
         let mut writer = Writer::with_order(Endian::Little, room);
         let row = listing.list.row();
         writer.array(8, |rows| {
-            for (&index, answer) in &listing.answers {
+            for &index in &self.order {
+                let Some(answer) = listing.answers.get(&index) else {
+                    continue;
+                };
                 let appended = match answer {
                     Ok(body) => append_rows(rows, row, names(index), body).map_err(|malformed| {
                         CallError::new(crate::bus::error_name::FAILED, malformed.to_string())

@@ -105,8 +105,7 @@ impl State {
             reply_error(call, error, actions);
             return;
         }
-        self.clients
-            .log(&call.client, format!("Metrics {word}"), actions);
+        self.log_request(&call.client, format!("Metrics {word}"), actions);
         self.metrics.is_enabled = enabled;
         self.metrics.asked.clear();
         let method = if enabled {

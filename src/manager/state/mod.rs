@@ -6,8 +6,10 @@
 //! actions, byte for byte.
 //!
 //! - [`event`]: events, actions and the types they are made of
+//! - `access`: private connections, and what they may do
 //! - `calls`: what each method of the public API does
 //! - `peers`: connections of agents, their registration, their loss, whether they live
+//! - `heartbeats`: what the nodes hear when there is nothing else
 //! - `requests`: calls to agents that wait for an answer, each with a deadline
 //! - `jobs`: the life of a job
 //! - `listing`: the units, or unit files, of all nodes in one answer
@@ -16,11 +18,15 @@
 //! - `objects`: which objects exist, what is below them, their properties
 //! - `clients`: who stands behind a caller's name
 //! - `monitors`: who is told of which units
+//! - `proxies`: units of one node that depend on units of another
+//! - `reload`: what becomes of it all when the configuration is read again
 
+mod access;
 mod calls;
 mod clients;
 mod counters;
 pub mod event;
+mod heartbeats;
 mod internal;
 mod jobs;
 mod listing;
@@ -28,6 +34,8 @@ mod metrics;
 mod monitors;
 mod objects;
 mod peers;
+mod proxies;
+mod reload;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -41,29 +49,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bus::{CallError, Value, error_name},
-    core::{Instant, Level, Now, retry_delay},
+    core::{Credentials, Instant, Level, Now, retry_delay},
     limits,
 };
 
 use self::{
+    access::Privates,
     clients::Clients,
     counters::Counters,
-    event::{Action, Credentials, Event, Object, PeerId, Signal},
+    event::{Action, Client, Event, Object, PeerId, Signal},
     jobs::Jobs,
     listing::Listings,
     metrics::Metrics,
     monitors::Monitors,
     peers::Peer,
+    proxies::Proxies,
     requests::Deadline,
 };
 
 /// What the configuration decides about a manager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Names of the nodes that may register, in the order of the configuration.
-    pub nodes: Vec<String>,
+    /// The nodes that may register, in the order of the configuration.
+    pub nodes: Vec<NodeSettings>,
     /// A node that was silent this long is offline; zero switches the check off.
     pub silence_limit: Duration,
+    /// Time between heartbeats to each node; `None` for no heartbeats. Not zero.
+    pub heartbeat_interval: Option<Duration>,
+}
+
+/// What the configuration decides about a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSettings {
+    /// Its name.
+    pub name: String,
+    /// Names of the nodes on whose units its own may depend.
+    pub may_depend_on: BTreeSet<String>,
+}
+
+impl From<&str> for NodeSettings {
+    /// A node whose units depend on no other node.
+    fn from(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            may_depend_on: BTreeSet::new(),
+        }
+    }
 }
 
 /// Every deadline that a manager has.
@@ -71,16 +102,22 @@ pub struct Settings {
 enum Timer {
     /// The periodic tick: watchdog, liveness of the nodes, connections that do not register.
     Tick,
+    /// A heartbeat is due that does not wait for the tick.
+    Heartbeat,
     /// The oldest request to an agent must have been answered.
     Request,
     /// The end of an attempt to reach the bus, or the next one.
     AttachBus,
+    /// A lost node does not come back in time: what depends on its proxies ends.
+    LostProxies,
 }
 
-/// A node of the configuration.
-#[derive(Debug)]
+/// A node of the configuration, or one that was in it before it was read again.
+#[derive(Debug, Default)]
 struct Node {
     name: String,
+    /// Names of the nodes on whose units its own may depend.
+    may_depend_on: BTreeSet<String>,
     /// The connection of its agent, while it is online.
     peer: Option<PeerId>,
     /// When the last message came, microseconds since 1970; 0 for never.
@@ -116,8 +153,11 @@ enum Bus {
 #[derive(Debug)]
 pub struct State {
     settings: Settings,
-    /// In the order of the configuration, which is also the order of every answer and signal.
+    /// A node keeps its place, the index by which all else knows it, for the life of the process.
     nodes: Vec<Node>,
+    /// Places of the nodes of the configuration in its order, which is also that of every answer.
+    order: Vec<usize>,
+    /// The same by name.
     node_index: BTreeMap<String, usize>,
     peers: BTreeMap<PeerId, Peer>,
     /// Connections that have not registered, the oldest first.
@@ -129,7 +169,9 @@ pub struct State {
     jobs: Jobs,
     listings: Listings,
     monitors: Monitors,
+    proxies: Proxies,
     clients: Clients,
+    privates: Privates,
     metrics: Metrics,
     counters: Counters,
     /// What the log is set to, for the properties that tell it.
@@ -142,6 +184,8 @@ pub struct State {
     bus_congested: bool,
     ready: bool,
     next_tick: Instant,
+    /// When the next heartbeat is due, if any is wanted.
+    heartbeat_due: Instant,
     /// Number of nodes that are online, and the one that was last shown.
     online: usize,
     shown_online: Option<usize>,
@@ -156,12 +200,10 @@ impl State {
         let nodes: Vec<Node> = settings
             .nodes
             .iter()
-            .map(|name| Node {
-                name: name.clone(),
-                peer: None,
-                last_seen_us: 0,
-                last_seen_monotonic: Instant::default(),
-                jobs: 0,
+            .map(|node| Node {
+                name: node.name.clone(),
+                may_depend_on: node.may_depend_on.clone(),
+                ..Node::default()
             })
             .collect();
         let node_index = nodes
@@ -172,6 +214,7 @@ impl State {
         let monitors = Monitors::new(nodes.len());
         Self {
             settings,
+            order: (0..nodes.len()).collect(),
             nodes,
             node_index,
             peers: BTreeMap::new(),
@@ -181,7 +224,9 @@ impl State {
             jobs: Jobs::default(),
             listings: Listings::default(),
             monitors,
+            proxies: Proxies::default(),
             clients: Clients::default(),
+            privates: Privates::default(),
             metrics: Metrics::default(),
             counters: Counters::default(),
             log_level: Level::Info,
@@ -192,6 +237,7 @@ impl State {
             bus_congested: false,
             ready: false,
             next_tick: Instant::default(),
+            heartbeat_due: Instant::default(),
             online: 0,
             shown_online: None,
             slept: Duration::ZERO,
@@ -213,7 +259,9 @@ impl State {
             Event::Started { last_job_id } => self.start(now, last_job_id, actions),
             Event::BusAttached => self.bus_attached(actions),
             Event::BusLost { reason } => self.bus_lost(now, &reason, actions),
-            Event::BusNameRefused { reason } => Self::bus_name_refused(&reason, actions),
+            Event::BusNameRefused { name, reason } => {
+                Self::bus_name_refused(&name, &reason, actions);
+            }
             Event::BusCongested(congested) => self.bus_is_congested(congested, actions),
             Event::Call {
                 call,
@@ -226,7 +274,15 @@ impl State {
                 client,
                 credentials,
             } => self.client_known(&client, credentials, actions),
-            Event::ClientLeft { client } => self.client_left(&client, actions),
+            Event::ClientLeft { client } => self.client_left(&Client::Bus(client), actions),
+            Event::PrivateConnected {
+                client,
+                credentials,
+                access,
+            } => self.private_connected(client, credentials, access, actions),
+            Event::PrivateClosed { client, reason } => {
+                self.private_closed(client, &reason, actions);
+            }
             Event::PeerConnected { peer, address, fd } => {
                 self.peer_connected(now, peer, address, fd, actions);
             }
@@ -235,27 +291,37 @@ impl State {
                 self.peer_lost(peer, &reason, actions);
             }
             Event::LogSettings { level, target } => self.log_set(level, target, actions),
+            Event::Reload(settings) => self.reload(settings, actions),
             Event::QueueHighWater(marks) => self.counters.queues(marks),
             Event::AcceptFailed { reason } => self.accept_failed(&reason, actions),
             Event::Deadline => self.deadline(now, actions),
             Event::Stop => self.stop(actions),
         }
         self.ask_for_lists(now, actions);
+        self.proxies.hold_lost(now);
     }
 
     /// When the next [`Event::Deadline`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        [Timer::Tick, Timer::Request, Timer::AttachBus]
-            .into_iter()
-            .filter_map(|timer| self.timer(timer))
-            .min()
+        [
+            Timer::Tick,
+            Timer::Heartbeat,
+            Timer::Request,
+            Timer::AttachBus,
+            Timer::LostProxies,
+        ]
+        .into_iter()
+        .filter_map(|timer| self.timer(timer))
+        .min()
     }
 
     fn timer(&self, timer: Timer) -> Option<Instant> {
         match timer {
             Timer::Tick => Some(self.next_tick),
+            Timer::Heartbeat => self.heartbeat_timer(),
             Timer::Request => self.deadlines.first().map(|deadline| deadline.at),
+            Timer::LostProxies => self.proxies.next_deadline(),
             Timer::AttachBus => match self.bus {
                 Bus::Waiting(until) | Bus::Attaching(until) => Some(until),
                 Bus::Attached => None,
@@ -267,13 +333,7 @@ impl State {
         self.jobs.start_after(last_job_id);
         self.next_tick = now.monotonic + limits::TICK;
         self.slept = now.boottime.since(now.monotonic);
-        if self.nodes.is_empty() {
-            log(
-                actions,
-                Level::Warn,
-                "No nodes are allowed: AllowedNodeNames= is empty",
-            );
-        }
+        self.warn_of_no_nodes(actions);
         self.attach_bus(now, actions);
     }
 
@@ -291,6 +351,8 @@ impl State {
             Bus::Waiting(_) | Bus::Attaching(_) | Bus::Attached => {}
         }
         self.expire_requests(now, actions);
+        self.drop_lost_proxies(now, actions);
+        self.heartbeat_if_due(now, actions);
         if self.next_tick <= now.monotonic {
             self.notice_stall(now);
             self.next_tick = now.monotonic + limits::TICK;
@@ -347,11 +409,13 @@ impl State {
         let wait = retry_delay(self.bus_attempts, first, longest);
         self.bus_attempts = self.bus_attempts.saturating_add(1);
         self.bus = Bus::Waiting(now.monotonic + wait);
-        self.bus_congested = false;
-        // Nobody is there to be answered.
+        // Nobody is there to be answered. Clients with a private connection stay.
         self.clients.forget_all(actions);
-        self.forget_clients();
-        self.end_monitors(actions);
+        self.forget_calls(Client::is_on_bus);
+        self.end_monitors_on_bus(actions);
+        if self.bus_congested {
+            self.bus_is_congested(false, actions);
+        }
         self.become_ready(actions);
     }
 
@@ -375,8 +439,8 @@ impl State {
         }
     }
 
-    fn bus_name_refused(reason: &str, actions: &mut Vec<Action>) {
-        let text = format!("Failed to acquire the bus name org.containers.hirte: {reason}");
+    fn bus_name_refused(name: &str, reason: &str, actions: &mut Vec<Action>) {
+        let text = format!("Failed to acquire the bus name {name}: {reason}");
         log(actions, Level::Error, text);
         actions.push(Action::Exit { status: 1 });
     }
@@ -411,7 +475,7 @@ impl State {
     fn show_status(&mut self, actions: &mut Vec<Action>) {
         if self.shown_online != Some(self.online) {
             self.shown_online = Some(self.online);
-            let (online, nodes) = (self.online, self.nodes.len());
+            let (online, nodes) = (self.online, self.order.len());
             actions.push(Action::Status(format!("{online} of {nodes} nodes online")));
         }
     }

@@ -1,7 +1,12 @@
 //! Which objects exist, what is below them, and their properties.
 
 use super::{State, event::Object};
-use crate::bus::{CallError, Value, body::Entry, error_name, names};
+use crate::bus::{
+    CallError, Value,
+    body::Entry,
+    interface::{unknown_interface, unknown_property},
+    names,
+};
 
 impl Object {
     /// The path of the object.
@@ -104,8 +109,7 @@ impl State {
                 children.map(str::to_owned).collect()
             }
             Object::Nodes => self
-                .nodes
-                .iter()
+                .nodes_in_order()
                 .map(|node| names::escape_label(&node.name))
                 .collect(),
             Object::Jobs => self.jobs.announced_ids().map(|id| id.to_string()).collect(),
@@ -136,8 +140,7 @@ impl State {
         if is_standard(interface) {
             return Ok(Vec::new());
         }
-        let text = format!("Unknown interface '{interface}'.");
-        Err(CallError::new(error_name::UNKNOWN_INTERFACE, text))
+        Err(unknown_interface(interface))
     }
 
     pub(super) fn property(
@@ -148,10 +151,8 @@ impl State {
     ) -> Result<Value, CallError> {
         let found = self.properties(object, interface)?;
         let found = found.into_iter().find(|entry| entry.0 == property);
-        found.map(|entry| entry.1).ok_or_else(|| {
-            let text = format!("Unknown property '{property}'.");
-            CallError::new(error_name::UNKNOWN_PROPERTY, text)
-        })
+        let found = found.map(|entry| entry.1);
+        found.ok_or_else(|| unknown_property(property))
     }
 
     /// The properties of an object on one of its own interfaces.
@@ -175,7 +176,10 @@ impl State {
     }
 
     fn manager_properties(&self) -> Vec<Entry<&'static str, Value>> {
-        let nodes = self.nodes.iter().map(|node| node.name.clone()).collect();
+        let nodes = self
+            .nodes_in_order()
+            .map(|node| node.name.clone())
+            .collect();
         vec![
             Entry("Nodes", Value::Strings(nodes)),
             Entry("Status", Value::Str(self.fleet_status().to_owned())),

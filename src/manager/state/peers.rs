@@ -1,6 +1,9 @@
 //! Connections of agents: their registration, their messages, their loss, whether they live.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use super::{
     State, emit,
@@ -31,6 +34,8 @@ pub(super) struct Peer {
     next_serial: u32,
     /// Calls without an answer, by our number.
     pub(super) pending: BTreeMap<u32, Pending>,
+    /// The latest calls of its proxies without an answer: our number, and the object.
+    pub(super) proxy_calls: VecDeque<(u32, String)>,
 }
 
 impl Peer {
@@ -75,6 +80,7 @@ impl State {
             ping: None,
             next_serial: 1,
             pending: BTreeMap::new(),
+            proxy_calls: VecDeque::new(),
         };
         self.peers.insert(id, peer);
     }
@@ -136,6 +142,7 @@ impl State {
             self.request_lost(id, pending, &name, actions);
         }
         self.end_jobs_of(index, actions);
+        self.node_lost_for_proxies(index, actions);
         self.unwatch_node(index, actions);
         self.announce_node(index, actions);
     }
@@ -208,6 +215,12 @@ impl State {
                 method,
                 took_us,
             } => self.job_time(id, unit, method, took_us, actions),
+            FromPeer::ProxyNew { target, unit, path } => {
+                self.proxy_new(id, &target, unit, path, actions);
+            }
+            FromPeer::ProxyRemoved { target, unit } => {
+                self.proxy_removed(id, &target, &unit, actions);
+            }
             FromPeer::Heartbeat | FromPeer::Other => {}
         }
     }
@@ -325,6 +338,7 @@ impl State {
             actions,
         );
         self.watch_node(index, id, actions);
+        self.node_back_for_proxies(now, index, actions);
     }
 
     /// Tells the bus whether a node is online.
@@ -341,6 +355,11 @@ impl State {
         emit(actions, Signal::PropertiesChanged { object, changed });
         let (node, state) = (node.name.clone(), node.status().to_owned());
         emit(actions, Signal::NodeConnectionStateChanged { node, state });
+        self.announce_fleet(actions);
+    }
+
+    /// Tells the bus how the fleet is, if that has changed.
+    pub(super) fn announce_fleet(&mut self, actions: &mut Vec<Action>) {
         let fleet = self.fleet_status();
         if std::mem::replace(&mut self.announced_fleet, fleet) != fleet {
             let object = Object::Manager;
@@ -353,7 +372,7 @@ impl State {
     pub(super) const fn fleet_status(&self) -> &'static str {
         if self.online == 0 {
             "down"
-        } else if self.online < self.nodes.len() {
+        } else if self.online < self.order.len() {
             "degraded"
         } else {
             "up"

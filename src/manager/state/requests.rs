@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     State,
-    event::{Action, Call, PeerId, ToPeer},
+    event::{Action, Call, Client, PeerId, ToPeer},
     log,
     metrics::UnitTime,
 };
@@ -137,7 +137,7 @@ impl State {
             deadline: at,
         }) = pending
         else {
-            return;
+            return self.proxy_answered(id, serial, answer, actions);
         };
         self.deadlines.remove(&Deadline {
             at,
@@ -249,17 +249,19 @@ impl State {
         self.fail(purpose, CallError::new(error_name::TIMEOUT, text), actions);
     }
 
-    /// The bus went away with all its clients: what they asked for goes on, and nobody hears of it.
-    pub(super) fn forget_clients(&mut self) {
+    /// These callers have gone: what they asked for goes on, and nobody hears of it.
+    pub(super) fn forget_calls(&mut self, is_gone: impl Fn(&Client) -> bool) {
         for peer in self.peers.values_mut() {
             for pending in peer.pending.values_mut() {
-                if matches!(pending.purpose, Purpose::Relay(_) | Purpose::CancelJob(_)) {
+                if let Purpose::Relay(call) | Purpose::CancelJob(call) = &pending.purpose
+                    && is_gone(&call.client)
+                {
                     pending.purpose = Purpose::Nobody;
                 }
             }
         }
-        self.jobs.forget_clients();
-        self.listings.clear();
+        self.jobs.forget_calls(&is_gone);
+        self.listings.forget_calls(&is_gone);
     }
 }
 

@@ -6,13 +6,16 @@ mod jobs;
 mod metrics;
 mod monitors;
 mod nodes;
+mod private;
+mod proxies;
+mod reload;
 mod requests;
 
 use std::time::Duration;
 
 use super::{
     Settings, State, event,
-    event::{Action, Call, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer},
+    event::{Action, Call, Client, Event, FromPeer, Method, Object, PeerId, Signal, ToPeer},
 };
 use crate::{
     bus::{Body, CallError, JobKind},
@@ -34,9 +37,15 @@ struct Manager {
 impl Manager {
     /// Neither node is connected.
     fn empty() -> Self {
+        Self::with_heartbeats(None)
+    }
+
+    /// Neither node is connected; heartbeats are sent at this interval.
+    fn with_heartbeats(heartbeat_interval: Option<Duration>) -> Self {
         let settings = Settings {
-            nodes: vec!["laptop".to_owned(), "rpi4".to_owned()],
+            nodes: vec!["laptop".into(), "rpi4".into()],
             silence_limit: Duration::from_secs(6),
+            heartbeat_interval,
         };
         let mut manager = Self {
             state: State::new(settings),
@@ -101,7 +110,7 @@ impl Manager {
     fn next_call(&mut self) -> Call {
         self.serial += 1;
         Call {
-            client: ":1.5".to_owned(),
+            client: Client::on_bus(":1.5"),
             serial: self.serial,
             expects_reply: true,
         }
@@ -330,7 +339,8 @@ fn the_bus_is_tried_again_after_0_and_0_1_and_0_2_and_at_most_2_seconds() {
 fn a_taken_bus_name_ends_the_process_with_status_1() {
     let mut manager = Manager::empty();
     let reason = "another program owns it".to_owned();
-    let actions = manager.event(Event::BusNameRefused { reason });
+    let name = "org.containers.hirte".to_owned();
+    let actions = manager.event(Event::BusNameRefused { name, reason });
     assert_eq!(logged(&actions)[0].0, Level::Error);
     assert!(actions.contains(&Action::Exit { status: 1 }));
 }

@@ -429,7 +429,8 @@ fn a_log_level_is_set_and_a_wrong_one_refused() {
         driver.call("SetLogLevel", Body::of(&(text,)));
         let actions = driver.look();
         assert_eq!(actions[0].1, Action::SetLogLevel(level));
-        assert!(matches!(actions[1].1, Action::SendToManager(_)));
+        assert!(matches!(actions[1].1, Action::PropertiesChanged(_)));
+        assert!(matches!(actions[2].1, Action::SendToManager(_)));
     }
     let call = driver.call("SetLogLevel", Body::of(&("loud",)));
     let refused = Seen::Error(call, error_name::INVALID_ARGS.to_owned());

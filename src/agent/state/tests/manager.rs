@@ -33,6 +33,7 @@ fn the_log_says_what_administrators_look_for() {
     assert_eq!(
         driver.log(),
         [
+            "Acquired the bus name org.containers.hirte.Agent",
             "Connected to systemd",
             "Connecting to manager on tcp:host=10.0.0.1,port=842",
             "Initial manager connection failed, retrying: reset",
@@ -197,6 +198,19 @@ fn a_manager_that_answers_is_kept_with_any_threshold() {
         driver.pass(threshold);
         assert_eq!(driver.manager, manager + 1, "threshold {threshold}");
     }
+}
+
+#[test]
+fn a_manager_that_sends_heartbeats_is_not_asked() {
+    let mut driver = Driver::connected(Settings {
+        heartbeat_interval: None,
+        ..settings()
+    });
+    for _ in 0..30 {
+        driver.pass(1000);
+        driver.manager_says(FromManager::Signal);
+    }
+    assert!(driver.sent_to_manager().is_empty() && driver.log().is_empty());
 }
 
 #[test]

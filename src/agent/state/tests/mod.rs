@@ -1,15 +1,17 @@
 //! The state, driven by hand: a driver feeds events, owns the clock, and shows what was done.
 
 mod jobs;
+mod local;
 mod manager;
+mod proxies;
 mod systemd;
 mod watch;
 
 use std::time::Duration;
 
 use super::{
-    Action, Content, Event, FromManager, FromSystemd, IncomingCall, Outgoing, Settings, State,
-    SystemdAccess,
+    Action, Content, Event, FromBus, FromManager, FromSystemd, IncomingCall, Outgoing, Settings,
+    State, SystemdAccess,
 };
 use crate::{
     bus::{Body, CallError, ObjectPath, Value, body::Entry, names, samples::list_of_units},
@@ -32,6 +34,7 @@ pub(super) fn settings() -> Settings {
         heartbeat_interval: Some(Duration::from_secs(2)),
         reconnect_interval: Some(Duration::from_secs(2)),
         manager_threshold: Some(Duration::from_secs(6)),
+        loud_retries: 10,
         systemd: SystemdAccess::Private,
         machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
     }
@@ -51,8 +54,15 @@ pub(super) struct Driver {
 const START: u64 = 1_000_000_000;
 
 impl Driver {
-    /// An agent that was started.
+    /// An agent that was started, and has its name on the bus.
     pub(super) fn start(settings: Settings) -> Self {
+        let mut driver = Self::start_without_bus(settings);
+        driver.event(Event::Bus(FromBus::Attached));
+        driver
+    }
+
+    /// An agent that was started.
+    pub(super) fn start_without_bus(settings: Settings) -> Self {
         let mut driver = Self {
             state: State::new(settings),
             now: Now {
@@ -338,7 +348,11 @@ fn a_stop_ends_everything() {
         .collect();
     assert_eq!(
         actions[1..],
-        [Action::CloseManager, Action::CloseSystemd, Action::Exit]
+        [
+            Action::CloseManager,
+            Action::CloseSystemd,
+            Action::Exit { status: 0 }
+        ]
     );
     assert_eq!(driver.state.next_deadline(), None);
     driver.systemd_says(FromSystemd::JobRemoved {

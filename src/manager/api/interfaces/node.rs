@@ -208,7 +208,7 @@ pub const NODE: Interface = Interface {
             name: "PeerIp",
             signature: "s",
             changes: Changes::Emitted,
-            doc: "IP address from which the agent is connected; empty while offline.",
+            doc: "IP address from which the agent is connected; empty while offline, and of one on the manager's Unix socket.",
         },
         Property {
             name: "LastSeenTimestamp",

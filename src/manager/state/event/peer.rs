@@ -88,6 +88,22 @@ pub enum FromPeer {
         /// How long systemd took, microseconds.
         took_us: u64,
     },
+    /// `internal.Agent.ProxyNew`: a unit of this node depends on one of another node.
+    ProxyNew {
+        /// The other node.
+        target: String,
+        /// Its unit.
+        unit: String,
+        /// The agent's object that is told of the unit.
+        path: String,
+    },
+    /// `internal.Agent.ProxyRemoved`
+    ProxyRemoved {
+        /// The other node.
+        target: String,
+        /// Its unit.
+        unit: String,
+    },
     /// `internal.Agent.Heartbeat`
     Heartbeat,
     /// A signal that we do not know, or an answer nobody waits for: it shows that the peer lives.
@@ -111,8 +127,19 @@ pub enum ToPeer {
         /// Its arguments.
         arguments: Body,
     },
+    /// A call of `internal.Proxy` on one of the agent's proxies.
+    Proxy {
+        /// The object.
+        path: String,
+        /// Its method.
+        method: String,
+        /// Its arguments.
+        arguments: Body,
+    },
     /// `Peer.Ping`
     Ping,
+    /// `internal.Manager.Heartbeat`
+    Heartbeat,
     /// The answer to a call of the agent.
     Return {
         /// The agent's number of the call.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     State,
-    event::{Action, Call, PeerId, Signal, ToPeer, UnitChange},
+    event::{Action, Call, Client, PeerId, Signal, ToPeer, UnitChange},
     log,
     requests::{Purpose, reply, reply_error},
 };
@@ -25,6 +25,7 @@ use crate::{
     limits,
 };
 
+pub(super) use self::unit::is_unit_name;
 use self::watch::{Tell, Watch};
 
 /// All monitors, and what is watched for them.
@@ -37,7 +38,7 @@ pub(super) struct Monitors {
     watches: Vec<Watch>,
     /// Pairs of node and unit in all subscriptions.
     watched: usize,
-    /// Owners and peers, and how often each is one.
+    /// Owners and peers on the bus by their unique names, and how often each is one.
     clients: BTreeMap<String, usize>,
     /// Nodes whose units are to be listed at once, and those at the next tick because it failed.
     to_list: BTreeSet<usize>,
@@ -46,7 +47,7 @@ pub(super) struct Monitors {
 
 #[derive(Debug)]
 struct Monitor {
-    owner: String,
+    owner: Client,
     /// Unique names of others who get what the owner gets, by number.
     peers: BTreeMap<u32, String>,
     last_peer: u32,
@@ -78,26 +79,33 @@ impl Monitors {
         self.by_id.keys().copied()
     }
 
-    pub(super) fn is_owner(&self, monitor: u32, client: &str) -> bool {
+    pub(super) fn is_owner(&self, monitor: u32, client: &Client) -> bool {
         let monitor = self.by_id.get(&monitor);
-        monitor.is_some_and(|monitor| monitor.owner == client)
+        monitor.is_some_and(|monitor| monitor.owner == *client)
     }
 
-    /// We have to know when `client` leaves the bus.
-    fn need(&mut self, client: &str, actions: &mut Vec<Action>) {
-        let count = self.clients.entry(client.to_owned()).or_default();
+    /// We have to know when `client` leaves the bus. The end of a private connection is always
+    /// told.
+    fn need(&mut self, client: &Client, actions: &mut Vec<Action>) {
+        let Client::Bus(client) = client else {
+            return;
+        };
+        let count = self.clients.entry(client.clone()).or_default();
         *count += 1;
         if *count == 1 {
-            actions.push(Action::WatchClient(client.to_owned()));
+            actions.push(Action::WatchClient(client.clone()));
         }
     }
 
-    fn need_no_longer(&mut self, client: &str, actions: &mut Vec<Action>) {
+    fn need_no_longer(&mut self, client: &Client, actions: &mut Vec<Action>) {
+        let Client::Bus(client) = client else {
+            return;
+        };
         if let Some(count) = self.clients.get_mut(client) {
             *count -= 1;
             if *count == 0 {
                 self.clients.remove(client);
-                actions.push(Action::UnwatchClient(client.to_owned()));
+                actions.push(Action::UnwatchClient(client.clone()));
             }
         }
     }
@@ -152,8 +160,7 @@ impl State {
         };
         self.monitors.by_id.insert(id, monitor);
         self.monitors.need(&call.client, actions);
-        self.clients
-            .log(&call.client, format!("Monitor {id}"), actions);
+        self.log_request(&call.client, format!("Monitor {id}"), actions);
         let path = ObjectPath(names::monitor_path(id));
         reply(call, Body::of(&(path,)), actions);
     }
@@ -166,7 +173,7 @@ impl State {
         for (number, subscription) in monitor.subscriptions {
             self.end_subscription((id, number), &subscription, actions);
         }
-        for client in monitor.peers.into_values() {
+        for client in monitor.peers.into_values().map(Client::Bus) {
             let reason = "monitor closed".to_owned();
             let signal = Signal::PeerRemoved {
                 monitor: id,
@@ -179,9 +186,11 @@ impl State {
         log(actions, Level::Debug, format!("Monitor {id} closed"));
     }
 
-    /// An owner or a peer of a monitor has left the bus.
-    pub(super) fn client_left(&mut self, client: &str, actions: &mut Vec<Action>) {
-        if !self.monitors.clients.contains_key(client) {
+    /// Somebody has left, who may be an owner or a peer of a monitor.
+    pub(super) fn client_left(&mut self, client: &Client, actions: &mut Vec<Action>) {
+        if let Client::Bus(name) = client
+            && !self.monitors.clients.contains_key(name)
+        {
             return;
         }
         for id in self.monitors.ids().collect::<Vec<_>>() {
@@ -189,7 +198,9 @@ impl State {
                 continue;
             };
             let peers = monitor.peers.len();
-            monitor.peers.retain(|_, peer| peer != client);
+            monitor
+                .peers
+                .retain(|_, peer| !matches!(client, Client::Bus(name) if name == peer));
             for _ in monitor.peers.len()..peers {
                 self.monitors.need_no_longer(client, actions);
             }
@@ -199,17 +210,40 @@ impl State {
         }
     }
 
-    /// The bus is gone with all owners.
-    pub(super) fn end_monitors(&mut self, actions: &mut Vec<Action>) {
-        for (id, monitor) in std::mem::take(&mut self.monitors.by_id) {
+    /// The bus is gone with all owners and peers that are on it.
+    pub(super) fn end_monitors_on_bus(&mut self, actions: &mut Vec<Action>) {
+        self.monitors.clients.clear();
+        for (id, mut monitor) in std::mem::take(&mut self.monitors.by_id) {
+            if !monitor.owner.is_on_bus() {
+                monitor.peers.clear();
+                self.monitors.by_id.insert(id, monitor);
+                continue;
+            }
             for (number, subscription) in monitor.subscriptions {
                 self.end_subscription((id, number), &subscription, actions);
             }
         }
-        self.monitors.clients.clear();
     }
 
     // Nodes
+
+    /// There is another node, which no subscription can have named.
+    pub(super) fn watch_new_node(&mut self) {
+        let mut watch = Watch::default();
+        for (&id, monitor) in &mut self.monitors.by_id {
+            for (&number, subscription) in &monitor.subscriptions {
+                if subscription.node.is_some() {
+                    continue;
+                }
+                for unit in &subscription.units {
+                    watch.add(unit, (id, number));
+                }
+                monitor.watched += subscription.units.len();
+                self.monitors.watched += subscription.units.len();
+            }
+        }
+        self.monitors.watches.push(watch);
+    }
 
     /// A node is online: its agent is asked to watch what is watched.
     pub(super) fn watch_node(&mut self, node: usize, peer: PeerId, actions: &mut Vec<Action>) {
@@ -220,7 +254,13 @@ impl State {
         self.monitors.to_list.insert(node);
     }
 
-    fn tell_agent(&mut self, peer: PeerId, method: &str, unit: &str, actions: &mut Vec<Action>) {
+    pub(super) fn tell_agent(
+        &mut self,
+        peer: PeerId,
+        method: &str,
+        unit: &str,
+        actions: &mut Vec<Action>,
+    ) {
         let method = method.to_owned();
         let arguments = Body::of(&(unit,));
         self.send(
@@ -245,6 +285,7 @@ impl State {
         actions: &mut Vec<Action>,
     ) {
         if let Some(node) = self.peers.get(&peer).and_then(|peer| peer.node) {
+            self.target_changed(node, unit, &change, actions);
             if let UnitChange::Properties { changed, .. } = &change
                 && changed.bytes.len() > limits::MAX_TOLD_PROPERTIES
             {
@@ -277,14 +318,59 @@ impl State {
             if is_for_all {
                 actions.push(Action::Emit(signal));
             } else if let Some(monitor) = self.monitors.by_id.get(&monitor) {
-                let clients: BTreeSet<&String> =
-                    monitor.peers.values().chain([&monitor.owner]).collect();
+                let peers = monitor.peers.values().cloned().map(Client::Bus);
+                let clients: BTreeSet<Client> = peers.chain([monitor.owner.clone()]).collect();
                 for client in clients {
-                    let (client, signal) = (client.clone(), signal.clone());
+                    let signal = signal.clone();
                     actions.push(Action::EmitTo { client, signal });
                 }
             }
         }
+    }
+
+    // Units that are watched for proxies
+
+    /// Number of the list of units that tells how `unit` is.
+    pub(super) fn watch_for_proxies(
+        &mut self,
+        node: usize,
+        unit: &str,
+        actions: &mut Vec<Action>,
+    ) -> u64 {
+        let watch = &mut self.monitors.watches[node];
+        let is_first = watch.add_proxied(unit);
+        let list = watch.next_list();
+        if let Some(peer) = self.nodes[node].peer.filter(|_| is_first) {
+            self.tell_agent(peer, "Subscribe", unit, actions);
+        }
+        self.monitors.to_list.insert(node);
+        list
+    }
+
+    pub(super) fn unwatch_for_proxies(
+        &mut self,
+        node: usize,
+        unit: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let was_last = self.monitors.watches[node].remove_proxied(unit);
+        if let Some(peer) = self.nodes[node].peer.filter(|_| was_last) {
+            self.tell_agent(peer, "Unsubscribe", unit, actions);
+        }
+    }
+
+    /// What tells how a watched unit is; nothing if it is not loaded.
+    pub(super) fn snapshot_of(&self, node: usize, unit: &str) -> Vec<UnitChange> {
+        let unit = self.monitors.watches[node].unit(unit);
+        unit.map_or_else(Vec::new, unit::snapshot)
+    }
+
+    /// What tells that a watched unit is lost with its node, and number of the list of units that
+    /// tells how it is when the node is back.
+    pub(super) fn loss_of(&self, node: usize, unit: &str) -> (Vec<UnitChange>, u64) {
+        let watch = &self.monitors.watches[node];
+        let changes = watch.unit(unit).map_or_else(Vec::new, unit::loss);
+        (changes, watch.next_list())
     }
 
     // Lists
@@ -321,7 +407,10 @@ impl State {
             listed.map_err(|malformed| malformed.to_string())
         });
         match tells {
-            Ok(tells) => self.tell(node, tells, actions),
+            Ok(tells) => {
+                self.tell(node, tells, actions);
+                self.target_listed(node, list, actions);
+            }
             Err(error) => {
                 let name = &self.nodes[node].name;
                 let text = format!("The units of node '{name}' could not be listed: {error}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     super::{
         calls::unknown_object,
-        event::{Action, Call, MonitorMethod, Object, Signal},
+        event::{Action, Call, Client, MonitorMethod, Object, Signal},
         requests::{reply, reply_error},
     },
     State, Subscription,
@@ -33,7 +33,7 @@ impl State {
         if self.monitors.is_owner(id, &call.client) {
             return self.use_monitor(call, id, method, actions);
         }
-        match self.clients.uid(&call.client) {
+        match self.uid(&call.client) {
             Some(uid) => self.use_foreign_monitor(call, (id, method), Some(uid), actions),
             None => {
                 if let Err(call) = self.clients.hold(call, (id, method), actions) {
@@ -97,7 +97,7 @@ impl State {
                 reply(call, Body::default(), actions);
                 return self.close_monitor(id, actions);
             }
-            MonitorMethod::AddPeer(client) => self.add_peer(id, &client, actions).map(number),
+            MonitorMethod::AddPeer(name) => self.add_peer(id, name, actions).map(number),
             MonitorMethod::RemovePeer { peer, reason } => {
                 self.remove_peer(id, peer, reason, actions).map(done)
             }
@@ -250,18 +250,19 @@ impl State {
     fn add_peer(
         &mut self,
         id: u32,
-        client: &str,
+        name: String,
         actions: &mut Vec<Action>,
     ) -> Result<u32, CallError> {
-        if !is_unique_name(client) {
-            let text = format!("Peer name '{client}' is not a valid unique bus name");
+        if !is_unique_name(&name) {
+            let text = format!("Peer name '{name}' is not a valid unique bus name");
             return Err(CallError::new(error_name::INVALID_ARGS, text));
         }
         let Some(monitor) = self.monitors.by_id.get_mut(&id) else {
             return Err(unknown_object(&Object::Monitor(id)));
         };
-        if monitor.owner == client || monitor.peers.values().any(|peer| peer == client) {
-            let text = format!("Peer name '{client}' has already been added");
+        let client = Client::Bus(name.clone());
+        if monitor.owner == client || monitor.peers.values().any(|peer| *peer == name) {
+            let text = format!("Peer name '{name}' has already been added");
             return Err(CallError::new(error_name::INVALID_ARGS, text));
         }
         let count = monitor.peers.len();
@@ -276,8 +277,8 @@ impl State {
             }
         }
         let number = monitor.last_peer;
-        monitor.peers.insert(number, client.to_owned());
-        self.monitors.need(client, actions);
+        monitor.peers.insert(number, name);
+        self.monitors.need(&client, actions);
         Ok(number)
     }
 
@@ -293,6 +294,7 @@ impl State {
             let text = format!("Peer with ID '{number}' not found");
             return Err(CallError::new(error_name::INVALID_ARGS, text));
         };
+        let client = Client::Bus(client);
         self.monitors.need_no_longer(&client, actions);
         let signal = Signal::PeerRemoved {
             monitor: id,

@@ -55,6 +55,16 @@ pub(super) fn snapshot(unit: &Unit) -> Vec<UnitChange> {
     changes
 }
 
+/// What tells that the node of a loaded unit is lost.
+pub(super) fn loss(unit: &Unit) -> Vec<UnitChange> {
+    let reason = Reason::Virtual;
+    let mut changes = vec![UnitChange::Removed { reason }];
+    if unit.active != "inactive" {
+        changes.insert(0, Unit::offline().state(reason));
+    }
+    changes
+}
+
 /// A loaded unit, told to somebody who knows `before`. Only an agent that does not tell all it
 /// passes on makes this necessary.
 pub(super) fn changes(before: Option<&Unit>, unit: &Unit) -> Vec<UnitChange> {
@@ -71,7 +81,7 @@ pub(super) fn changes(before: Option<&Unit>, unit: &Unit) -> Vec<UnitChange> {
 
 /// Whether this can be the name of a unit (systemd.unit(5)). Agents are not trusted with it, and
 /// clients get an error for anything else.
-pub(super) fn is_unit_name(name: &str) -> bool {
+pub(in super::super) fn is_unit_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
     !name.is_empty() && name.len() <= limits::MAX_NAME && name.bytes().all(is_allowed)
 }

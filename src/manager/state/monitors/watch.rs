@@ -54,6 +54,8 @@ enum Stage {
 pub(super) struct Watch {
     /// By unit, or [`EVERY_UNIT`].
     watchers: BTreeMap<String, BTreeMap<Watcher, Stage>>,
+    /// Units that are watched for proxies, which are told by other rules.
+    proxied: BTreeSet<String>,
     /// The loaded units, of those that are watched.
     units: BTreeMap<String, Unit>,
     /// The names that watchers knew of before something was not told.
@@ -78,7 +80,7 @@ impl Watch {
         }
         let watchers = BTreeMap::from([(watcher, stage)]);
         self.watchers.insert(unit.to_owned(), watchers);
-        true
+        !self.proxied.contains(unit)
     }
 
     /// What a monitor is told before its subscription to `unit` ends: units that it knows only by
@@ -137,31 +139,58 @@ impl Watch {
         }
         self.watchers.remove(unit);
         if self.watchers.is_empty() {
-            self.units.clear();
             self.behind = None;
-        } else if unit == EVERY_UNIT {
-            let watchers = &self.watchers;
-            self.units.retain(|name, _| watchers.contains_key(name));
+        }
+        self.forget_unwatched(unit);
+        !self.proxied.contains(unit)
+    }
+
+    /// Watches `unit` for a proxy. Whether the agent must be asked to, as with [`Watch::add`].
+    pub(super) fn add_proxied(&mut self, unit: &str) -> bool {
+        self.proxied.insert(unit.to_owned()) && !self.watchers.contains_key(unit)
+    }
+
+    /// No proxy needs `unit`. Whether the agent need not watch it, as with [`Watch::remove`].
+    pub(super) fn remove_proxied(&mut self, unit: &str) -> bool {
+        let was_last = self.proxied.remove(unit) && !self.watchers.contains_key(unit);
+        self.forget_unwatched(unit);
+        was_last
+    }
+
+    /// `unit`, or [`EVERY_UNIT`], has lost its last watcher or proxy.
+    fn forget_unwatched(&mut self, unit: &str) {
+        if unit == EVERY_UNIT {
+            let (watchers, proxied) = (&self.watchers, &self.proxied);
+            self.units
+                .retain(|name, _| watchers.contains_key(name) || proxied.contains(name));
         } else if !self.is_watched(unit) {
             self.units.remove(unit);
         }
-        true
     }
 
     /// What the agent has to watch.
     pub(super) fn watched(&self) -> impl Iterator<Item = &String> {
-        self.watchers.keys()
+        let only_proxied = self.proxied.iter();
+        let only_proxied = only_proxied.filter(|unit| !self.watchers.contains_key(*unit));
+        self.watchers.keys().chain(only_proxied)
     }
 
     fn is_watched(&self, unit: &str) -> bool {
-        self.watchers.contains_key(unit) || self.watchers.contains_key(EVERY_UNIT)
+        self.watchers.contains_key(unit)
+            || self.watchers.contains_key(EVERY_UNIT)
+            || self.proxied.contains(unit)
+    }
+
+    /// A unit that is watched, if it is loaded.
+    pub(super) fn unit(&self, name: &str) -> Option<&Unit> {
+        self.units.get(name)
     }
 
     // Lists
 
     /// Number of the list that is to be asked for, unless one is awaited: then another follows it.
     pub(super) fn ask_list(&mut self) -> Option<u64> {
-        if self.watchers.is_empty() {
+        if self.watchers.is_empty() && self.proxied.is_empty() {
             return None;
         }
         if self.is_asked {
@@ -172,6 +201,11 @@ impl Watch {
         self.since_asked.clear();
         self.last_list += 1;
         Some(self.last_list)
+    }
+
+    /// Number of the first list that tells all that is asked of the agent before it.
+    pub(super) const fn next_list(&self) -> u64 {
+        self.last_list + 1
     }
 
     /// The list with this number came, or will not. Returns whether it was awaited and whether

@@ -1,11 +1,11 @@
 //! Who asked, in the log.
 
 use super::*;
-use crate::manager::state::event::Credentials;
+use crate::core::Credentials;
 
 fn ask(manager: &mut Manager, client: &str) -> Vec<Action> {
     let call = Call {
-        client: client.to_owned(),
+        client: Client::on_bus(client),
         ..manager.next_call()
     };
     let method = Method::QueueJob {

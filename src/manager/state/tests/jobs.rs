@@ -313,7 +313,7 @@ fn every_request_for_a_job_is_logged_with_its_caller() {
     let mut manager = Manager::with_nodes();
     let asked = manager.start("rpi4", "httpd.service");
     assert!(asked.contains(&Action::LookUpClient(":1.5".to_owned())));
-    let credentials = Some(super::super::event::Credentials { uid: 0, pid: 42 });
+    let credentials = Some(crate::core::Credentials { uid: 0, pid: 42 });
     let client = ":1.5".to_owned();
     let known = manager.event(Event::ClientKnown {
         client,

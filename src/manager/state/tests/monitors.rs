@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     bus::{ObjectPath, error_name, names, samples::list_of_units},
-    manager::state::event::{Credentials, MonitorMethod, Reason, UnitChange},
+    core::Credentials,
+    manager::state::event::{MonitorMethod, Reason, UnitChange},
 };
 
 const OWNER: &str = ":1.5";
@@ -42,7 +43,7 @@ impl Manager {
 
     fn used_by(&mut self, client: &str, id: u32) -> Vec<Action> {
         let call = Call {
-            client: client.to_owned(),
+            client: Client::on_bus(client),
             ..self.next_call()
         };
         let method = Method::Monitor(MonitorMethod::Close);
@@ -297,7 +298,7 @@ fn a_monitor_ends_with_its_owner_and_tells_its_peers() {
     let (interface, changed) = ("i".to_owned(), list_of_units(&[]));
     let told = manager.told("a.service", UnitChange::Properties { interface, changed });
     let to = |action: &Action| match action {
-        Action::EmitTo { client, .. } => client.clone(),
+        Action::EmitTo { client, .. } => client.to_string(),
         other => panic!("{other:?}"),
     };
     assert_eq!(told.iter().map(to).collect::<Vec<_>>(), [OWNER, ":1.9"]);
@@ -306,7 +307,7 @@ fn a_monitor_ends_with_its_owner_and_tells_its_peers() {
     let left = manager.event(Event::ClientLeft { client });
     let reason = "monitor closed".to_owned();
     let signal = Signal::PeerRemoved { monitor: 1, reason };
-    let client = ":1.9".to_owned();
+    let client = Client::on_bus(":1.9");
     assert!(left.contains(&Action::EmitTo { client, signal }));
     assert!(left.contains(&Action::UnwatchClient(OWNER.to_owned())));
     assert!(left.contains(&Action::UnwatchClient(":1.9".to_owned())));

@@ -389,3 +389,51 @@ fn a_peer_can_not_make_a_long_line_of_the_log() {
         assert!(!line.contains('\n') && line.len() <= 2 * limits::LOG_MESSAGE_BYTES);
     }
 }
+
+/// How many heartbeats a peer was sent.
+fn heartbeats(actions: &[Action], peer: PeerId) -> usize {
+    let is_heartbeat = |sent: &Sent| sent.peer == peer && sent.message == ToPeer::Heartbeat;
+    sent(actions).into_iter().filter(is_heartbeat).count()
+}
+
+#[test]
+fn heartbeats_go_to_every_node_at_the_configured_interval() {
+    for (interval_ms, expected) in [(200, 50), (1000, 10), (2500, 4), (7000, 1)] {
+        let mut manager = Manager::with_heartbeats(Some(Duration::from_millis(interval_ms)));
+        manager.connect(9);
+        let idle = manager.wait(Duration::from_secs(1));
+        assert!(sent(&idle).is_empty());
+        manager.register(RPI4, "rpi4");
+        let first = manager.wait(Duration::from_secs(1));
+        assert!(heartbeats(&first, RPI4) >= 1 || interval_ms >= 1000);
+        manager.register(LAPTOP, "laptop");
+        let actions = manager.wait_with(Duration::from_secs(10), |manager| {
+            manager.message(RPI4, FromPeer::Other);
+            manager.message(LAPTOP, FromPeer::Other);
+        });
+        for peer in [RPI4, LAPTOP] {
+            let count = heartbeats(&actions, peer);
+            assert!(count.abs_diff(expected) <= 1, "{interval_ms} ms: {count}");
+        }
+        assert_eq!(heartbeats(&actions, 9), 0);
+    }
+    let mut manager = Manager::with_nodes();
+    assert_eq!(heartbeats(&manager.wait(Duration::from_secs(5)), RPI4), 0);
+}
+
+#[test]
+fn a_node_that_sends_no_heartbeats_is_asked_and_stays() {
+    let mut manager = Manager::with_nodes();
+    let end = manager.now.monotonic + Duration::from_secs(30);
+    let mut pings = 0;
+    while manager.now.monotonic < end {
+        let actions = manager.wait(limits::TICK);
+        assert!(closed(&actions).is_empty());
+        for ping in sent(&actions) {
+            assert_eq!(ping.message, ToPeer::Ping);
+            pings += 1;
+            manager.answer(&ping, Body::default());
+        }
+    }
+    assert!(pings >= 20, "{pings}");
+}

@@ -1,7 +1,7 @@
-//! The manager's place on the message bus: connecting, taking the name, asking who callers are.
+//! A daemon's place on a message bus: connecting, taking its names, asking who callers are.
 //!
-//! One attempt goes connect, `Hello`, `RequestName`, and ends attached or failed; when to try
-//! again the state decides.
+//! One attempt goes connect, `Hello`, `RequestName` for each name, and ends attached or failed;
+//! when to try again the state decides.
 
 use std::{collections::BTreeMap, io, rc::Rc};
 
@@ -9,8 +9,8 @@ use smol::LocalExecutor;
 
 use crate::{
     bus::{Body, Kind, Message, marshal::Malformed, message::BodyCheck, names},
+    core::Credentials,
     limits,
-    manager::state::event::{Credentials, Event},
     wire::{
         address::{self, Endpoint},
         inbox::Inbox,
@@ -25,9 +25,45 @@ const REPLACE_EXISTING_DO_NOT_QUEUE: u32 = 2 | 4;
 const PRIMARY_OWNER: u32 = 1;
 const ALREADY_OWNER: u32 = 4;
 
+/// What a bus brings to its daemon.
+#[derive(Debug)]
+pub enum BusEvent {
+    /// All names are ours.
+    Attached,
+    /// The bus could not be reached, or went away: its clients and their calls are gone.
+    Lost {
+        /// For the log.
+        reason: String,
+    },
+    /// The bus does not give us a name: another program owns it, or the policy forbids it.
+    NameRefused {
+        /// The name.
+        name: &'static str,
+        /// For the log.
+        reason: String,
+    },
+    /// More (or again less) waits to be sent than a new call should add to.
+    Congested(bool),
+    /// Somebody calls one of our methods.
+    Call(Message),
+    /// The answer to [`Bus::look_up`].
+    ClientKnown {
+        /// The name that was looked up.
+        client: String,
+        /// `None` when it left the bus before.
+        credentials: Option<Credentials>,
+    },
+    /// A client of [`Bus::watch`] is not on the bus any more.
+    ClientLeft {
+        /// Its name.
+        client: String,
+    },
+}
+
 /// The connection, at whatever stage it is.
-#[derive(Default)]
-pub(super) struct ApiBus {
+pub struct Bus {
+    /// The names that we take, in this order.
+    names: Vec<&'static str>,
     link: Option<Link>,
     next_serial: u32,
     /// Our calls without an answer.
@@ -39,7 +75,8 @@ pub(super) struct ApiBus {
 /// What an answer of the bus is for.
 enum Asked {
     Hello,
-    Name,
+    /// The name at this place of our names.
+    Name(usize),
     Credentials(String),
     /// Whether this client, whose leaving is to be told, is there at all.
     Presence(String),
@@ -47,15 +84,28 @@ enum Asked {
     Nothing,
 }
 
-impl ApiBus {
+impl Bus {
+    /// A bus on which these names are to be ours. There is at least one.
+    #[must_use]
+    pub const fn new(names: Vec<&'static str>) -> Self {
+        Self {
+            names,
+            link: None,
+            next_serial: 0,
+            pending: BTreeMap::new(),
+            attached: false,
+            congested: false,
+        }
+    }
+
     /// Takes the socket of an attempt, or its failure.
-    pub(super) fn connected<E: 'static>(
+    pub fn connected<E: 'static>(
         &mut self,
         stream: io::Result<Stream>,
         executor: &Rc<LocalExecutor<'static>>,
         inbox: &Inbox<E>,
         wrap: fn(Received) -> E,
-    ) -> Option<Event> {
+    ) -> Option<BusEvent> {
         self.detach();
         match stream {
             Ok(stream) => {
@@ -68,7 +118,7 @@ impl ApiBus {
                 self.link = Some(link);
                 None
             }
-            Err(error) => Some(Event::BusLost {
+            Err(error) => Some(BusEvent::Lost {
                 reason: error.to_string(),
             }),
         }
@@ -81,12 +131,8 @@ impl ApiBus {
         self.congested = false;
     }
 
-    /// Takes what the connection brought. A message that is not the bus's own goes to `api`.
-    pub(super) fn received(
-        &mut self,
-        received: Received,
-        api: impl FnOnce(&mut Self, Message) -> Option<Event>,
-    ) -> Option<Event> {
+    /// Takes what the connection brought.
+    pub fn received(&mut self, received: Received) -> Option<BusEvent> {
         match received {
             Received::Ready => {
                 self.ask("Hello", Body::default(), Asked::Hello);
@@ -94,44 +140,40 @@ impl ApiBus {
             }
             Received::Closed(reason) => {
                 self.detach();
-                Some(Event::BusLost {
+                Some(BusEvent::Lost {
                     reason: reason.to_string(),
                 })
             }
             Received::Message(message) => match message.kind {
-                Kind::Call => api(self, message),
+                Kind::Call => Some(BusEvent::Call(message)),
                 Kind::Signal => client_left(&message),
                 Kind::Return | Kind::Error => self.answered(&message),
             },
         }
     }
 
-    fn answered(&mut self, message: &Message) -> Option<Event> {
+    fn answered(&mut self, message: &Message) -> Option<BusEvent> {
         let asked = self.pending.remove(&message.reply_serial)?;
         let refused = (message.kind == Kind::Error).then(|| {
             let text = message.body.first_str().unwrap_or_default();
             format!("{text} ({})", message.error_name)
         });
         match (asked, refused) {
-            (Asked::Hello, None) => {
-                let arguments = (names::MANAGER_BUS_NAME, REPLACE_EXISTING_DO_NOT_QUEUE);
-                self.ask("RequestName", Body::of(&arguments), Asked::Name);
-                None
-            }
+            (Asked::Hello, None) => self.take_name(0),
             (Asked::Hello, Some(reason)) => {
                 self.detach();
-                Some(Event::BusLost { reason })
+                Some(BusEvent::Lost { reason })
             }
-            (Asked::Name, None) => Some(self.named(&message.body)),
-            (Asked::Name, Some(reason)) => Some(Event::BusNameRefused { reason }),
-            (Asked::Presence(client), Some(_)) => Some(Event::ClientLeft { client }),
+            (Asked::Name(at), None) => self.named(at, &message.body),
+            (Asked::Name(at), Some(reason)) => Some(self.refused(at, reason)),
+            (Asked::Presence(client), Some(_)) => Some(BusEvent::ClientLeft { client }),
             (Asked::Presence(_), None) | (Asked::Nothing, _) => None,
             (Asked::Credentials(client), refused) => {
                 let credentials = match refused {
                     None => parse_credentials(&message.body).ok().flatten(),
                     Some(_) => None,
                 };
-                Some(Event::ClientKnown {
+                Some(BusEvent::ClientKnown {
                     client,
                     credentials,
                 })
@@ -141,7 +183,7 @@ impl ApiBus {
 
     /// Tells when `client` leaves the bus. That it is there is asked after the rule was added, so
     /// that it can not leave unnoticed; where the bus adds no more rules it counts as gone.
-    pub(super) fn watch(&mut self, client: String) {
+    pub fn watch(&mut self, client: String) {
         let rule = Body::of(&(departure(&client).as_str(),));
         let presence = Body::of(&(client.as_str(),));
         self.ask("AddMatch", rule, Asked::Presence(client.clone()));
@@ -149,25 +191,36 @@ impl ApiBus {
     }
 
     /// Watches `client` no more.
-    pub(super) fn unwatch(&mut self, client: &str) {
+    pub fn unwatch(&mut self, client: &str) {
         let rule = Body::of(&(departure(client).as_str(),));
         self.ask("RemoveMatch", rule, Asked::Nothing);
     }
 
-    fn named(&mut self, answer: &Body) -> Event {
+    /// Asks for the name at this place; after the last one we are attached.
+    fn take_name(&mut self, at: usize) -> Option<BusEvent> {
+        let Some(name) = self.names.get(at) else {
+            self.attached = true;
+            return Some(BusEvent::Attached);
+        };
+        let arguments = Body::of(&(*name, REPLACE_EXISTING_DO_NOT_QUEUE));
+        self.ask("RequestName", arguments, Asked::Name(at));
+        None
+    }
+
+    fn named(&mut self, at: usize, answer: &Body) -> Option<BusEvent> {
         match answer.parse::<(u32,)>() {
-            Ok((PRIMARY_OWNER | ALREADY_OWNER,)) => {
-                self.attached = true;
-                Event::BusAttached
-            }
-            _ => Event::BusNameRefused {
-                reason: "another program owns it".to_owned(),
-            },
+            Ok((PRIMARY_OWNER | ALREADY_OWNER,)) => self.take_name(at + 1),
+            _ => Some(self.refused(at, "another program owns it".to_owned())),
         }
     }
 
+    fn refused(&self, at: usize, reason: String) -> BusEvent {
+        let name = self.names[at];
+        BusEvent::NameRefused { name, reason }
+    }
+
     /// Asks the bus who `client` is.
-    pub(super) fn look_up(&mut self, client: String) {
+    pub fn look_up(&mut self, client: String) {
         let body = Body::of(&(client.as_str(),));
         self.ask("GetConnectionCredentials", body, Asked::Credentials(client));
     }
@@ -179,9 +232,8 @@ impl ApiBus {
         }
     }
 
-    /// Sends a message and returns its number. Before the name is ours nobody waits for messages
-    /// of the API, and without a connection there is nobody to send to.
-    pub(super) fn send_if_attached(&mut self, message: Message) {
+    /// Sends a message of the API. Before the names are ours nobody waits for it.
+    pub fn send_if_attached(&mut self, message: Message) {
         if self.attached {
             self.send(message);
         }
@@ -197,7 +249,7 @@ impl ApiBus {
 
     /// Tells before the end of the turn when more waits than should, so that what one turn sends
     /// is bounded.
-    pub(super) fn overflow(&mut self) -> Option<Event> {
+    pub fn overflow(&mut self) -> Option<BusEvent> {
         let queued = self.link.as_ref().map_or(0, Link::queued);
         if self.congested || queued <= limits::MAX_QUEUED_TO_BUS {
             return None;
@@ -206,13 +258,13 @@ impl ApiBus {
     }
 
     /// Bytes that wait to be sent.
-    pub(super) fn queued(&self) -> u64 {
+    pub fn queued(&self) -> u64 {
         let queued = self.link.as_ref().map_or(0, Link::queued);
         u64::try_from(queued).unwrap_or(u64::MAX)
     }
 
     /// Writes what was sent, and tells when more, or again less, waits than should.
-    pub(super) fn flush(&mut self) -> Option<Event> {
+    pub fn flush(&mut self) -> Option<BusEvent> {
         let link = self.link.as_ref()?;
         link.flush();
         let bound = if self.congested {
@@ -225,7 +277,7 @@ impl ApiBus {
             return None;
         }
         self.congested = congested;
-        Some(Event::BusCongested(congested))
+        Some(BusEvent::Congested(congested))
     }
 }
 
@@ -238,19 +290,17 @@ fn departure(client: &str) -> String {
 }
 
 /// That a client has left, as the bus itself tells.
-fn client_left(message: &Message) -> Option<Event> {
+fn client_left(message: &Message) -> Option<BusEvent> {
     if message.sender != names::DBUS_NAME || !message.is(names::DBUS_NAME, "NameOwnerChanged") {
         return None;
     }
     let (client, _, owner): (String, String, String) = message.body.parse().ok()?;
-    owner.is_empty().then_some(Event::ClientLeft { client })
+    owner.is_empty().then_some(BusEvent::ClientLeft { client })
 }
 
-/// Connects to the bus that the environment names, or to the system bus.
-pub(super) fn connect() -> io::Result<Stream> {
-    let address = address::system_bus();
-    let endpoints =
-        address::parse(&address).map_err(|error| io::Error::other(error.to_string()))?;
+/// Connects to the bus at this address, a list of which the first that answers is taken.
+pub fn connect(address: &str) -> io::Result<Stream> {
+    let endpoints = address::parse(address).map_err(|error| io::Error::other(error.to_string()))?;
     let mut last = io::Error::other(format!("'{address}' names no bus"));
     for endpoint in endpoints {
         let connected = match endpoint {

@@ -1,0 +1,379 @@
+//! Dependencies of units on units of other nodes.
+//!
+//! A unit of one node, the source, depends on a unit of another one, the target, through a proxy:
+//! an object of the source's agent that stands for the unit. While there is a proxy for a unit, the
+//! target's agent is asked to have it run (`StartDep`), and the proxy is told how the unit is.
+//!
+//! - The target's agent is asked again whenever a proxy is announced and whenever the target
+//!   returns. With the last proxy it is asked to let go (`StopDep`), later if the target is away.
+//! - Proxies of a source that is lost are held for [`limits::PROXY_HOLD`], because a short loss is
+//!   no reason to stop units of other nodes. Agents announce their proxies again when they are
+//!   back. If the unit has ended meanwhile its proxy is told then, as it would have been.
+//! - A target that is lost is waited for without a limit. That it is lost is told as `virtual`,
+//!   which ends no proxy.
+//! - What an agent tells of a unit is passed on as it is. A proxy of which the target's agent tells
+//!   nothing, because it was asked before, gets a snapshot from the list of the target's units.
+//!
+//! - `tell`: what proxies are told
+//! - `allow`: proxies that the configuration does not allow any more
+
+mod allow;
+mod tell;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    State,
+    event::{Action, PeerId, UnitChange},
+    log,
+    monitors::is_unit_name,
+};
+use crate::{
+    bus::Body,
+    core::{Instant, Level, Now},
+    limits,
+};
+
+/// A proxy: the source, the target (indexes of nodes), and the target's unit.
+type Key = (usize, usize, String);
+
+/// The units that can be targets: an agent knows how to depend on no others.
+const SUFFIX: &str = ".service";
+/// What a proxy is told whose target is none of the fleet.
+const NO_SUCH_NODE: &str = "No such node";
+/// All proxies, and what they need.
+#[derive(Debug, Default)]
+pub(super) struct Proxies {
+    by_key: BTreeMap<Key, Proxy>,
+    /// By target and unit.
+    needed: BTreeMap<(usize, String), Dependency>,
+    /// Sources whose proxies are held, and until when.
+    held: BTreeMap<usize, Instant>,
+    /// Sources that were lost in this event.
+    lost: BTreeSet<usize>,
+}
+
+#[derive(Debug)]
+struct Proxy {
+    path: String,
+    /// Its agent is away, or did not announce it again yet.
+    is_held: bool,
+    /// It waits for the list of the target's units with this number, or a later one.
+    waits_for_list: Option<u64>,
+    /// It was told that the unit is active: it has succeeded, and ends with the unit.
+    was_active: bool,
+    /// The end of the unit that it could not be told.
+    missed_end: Option<UnitChange>,
+}
+
+/// A unit that runs because proxies need it.
+#[derive(Debug, Default)]
+struct Dependency {
+    /// The sources; none if the target still has to be asked to let go.
+    sources: BTreeSet<usize>,
+    /// The target's agent was asked to have it run.
+    is_started: bool,
+}
+
+impl Proxies {
+    /// The clock of the sources that were lost begins.
+    pub(super) fn hold_lost(&mut self, now: Now) {
+        while let Some(source) = self.lost.pop_first() {
+            self.held.insert(source, now.monotonic + limits::PROXY_HOLD);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.held.values().min().copied()
+    }
+
+    /// Proxies of a source, in the order of targets and units.
+    fn of_source(&self, source: usize) -> impl Iterator<Item = (&Key, &Proxy)> {
+        let range = (source, 0, String::new())..(source + 1, 0, String::new());
+        self.by_key.range(range)
+    }
+
+    /// Proxies for units of a target, in the order of units and sources.
+    fn of_target(&self, target: usize) -> impl Iterator<Item = (&Key, &Proxy)> {
+        let needed = self.needed.range((target, String::new())..);
+        let of_target = needed.take_while(move |(place, _)| place.0 == target);
+        let keys = of_target.flat_map(|(place, dependency)| {
+            let sources = dependency.sources.iter();
+            sources.map(|source| (*source, place.0, place.1.clone()))
+        });
+        keys.filter_map(|key| self.by_key.get_key_value(&key))
+    }
+
+    /// Proxies for one unit.
+    fn of_unit(&self, target: usize, unit: &str) -> Vec<Key> {
+        let needed = self.needed.get(&(target, unit.to_owned()));
+        let sources = needed.into_iter().flat_map(|needed| &needed.sources);
+        sources
+            .map(|source| (*source, target, unit.to_owned()))
+            .collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        (self.by_key.len(), self.needed.len(), self.held.len())
+    }
+}
+
+impl State {
+    // What agents announce
+
+    /// An agent announces a proxy, or announces it again after it was away.
+    pub(super) fn proxy_new(
+        &mut self,
+        id: PeerId,
+        target: &str,
+        unit: String,
+        path: String,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(source) = self.peers.get(&id).and_then(|peer| peer.node) else {
+            return;
+        };
+        let name = self.nodes[source].name.clone();
+        if path.len() > limits::MAX_PROXY_PATH {
+            let text = format!("Node '{name}': the path of a proxy is too long; ignored");
+            return log(actions, Level::Warn, text);
+        }
+        let known = self.find_proxy(source, target, &unit);
+        if known.is_some_and(|key| self.tell_missed_end(&key, &path, actions)) {
+            return;
+        }
+        match self.check_proxy(source, target, &unit) {
+            Ok(target) => {
+                let text = format!(
+                    "Node '{name}' registered new proxy for unit '{unit}' on node '{}'",
+                    self.nodes[target].name
+                );
+                log(actions, Level::Info, text);
+                self.add_proxy((source, target, unit), path, actions);
+            }
+            Err(reason) => {
+                let text = format!("Proxy of node '{name}' for unit '{unit}' refused: {reason}");
+                log(actions, Level::Warn, text);
+                self.call_proxy(source, path, "Error", Body::of(&(reason,)), actions);
+            }
+        }
+    }
+
+    /// The index of the target, or why there can be no such proxy.
+    fn check_proxy(&self, source: usize, target: &str, unit: &str) -> Result<usize, String> {
+        let Some(&index) = self.node_index.get(target) else {
+            return Err(NO_SUCH_NODE.to_owned());
+        };
+        self.check_allowed(source, index)?;
+        if !is_unit_name(unit) || !unit.ends_with(SUFFIX) {
+            return Err(format!("'{unit}' is not the name of a service"));
+        }
+        let key = (source, index, unit.to_owned());
+        let count = self.proxies.of_source(source).count();
+        if count >= limits::MAX_PROXIES_PER_NODE && !self.proxies.by_key.contains_key(&key) {
+            return Err(format!(
+                "The node has {count} proxies, the most that are allowed"
+            ));
+        }
+        Ok(index)
+    }
+
+    /// An agent that comes back is told of the end of a unit that it missed. Returns whether there
+    /// was one: the unit is then not started again.
+    fn tell_missed_end(&mut self, key: &Key, path: &str, actions: &mut Vec<Action>) -> bool {
+        let proxy = self.proxies.by_key.get_mut(key);
+        let Some(proxy) = proxy.filter(|proxy| proxy.is_held && proxy.path == path) else {
+            return false;
+        };
+        let Some(end) = proxy.missed_end.take() else {
+            return false;
+        };
+        proxy.is_held = false;
+        proxy.waits_for_list = None;
+        self.tell_proxy(key, &end, actions);
+        let needed = self.proxies.needed.get(&(key.1, key.2.clone()));
+        if needed.is_none_or(|needed| !needed.sources.contains(&key.0)) {
+            // It may not depend on the unit any more.
+            self.proxies.by_key.remove(key);
+        }
+        true
+    }
+
+    /// The proxy of a source, also for a target that is no longer in the configuration.
+    fn find_proxy(&self, source: usize, target: &str, unit: &str) -> Option<Key> {
+        let mut of_source = self.proxies.of_source(source).map(|(key, _)| key);
+        let found =
+            of_source.find(|(_, index, of)| of == unit && self.nodes[*index].name == target);
+        found.cloned()
+    }
+
+    fn add_proxy(&mut self, key: Key, path: String, actions: &mut Vec<Action>) {
+        let (source, target, unit) = &key;
+        self.start_dependency(*source, *target, unit, actions);
+        let list = self.watch_for_proxies(*target, unit, actions);
+        let before = self.proxies.by_key.get(&key);
+        let was_active = before.is_some_and(|before| before.path == path && before.was_active);
+        let proxy = Proxy {
+            path,
+            is_held: false,
+            waits_for_list: Some(list),
+            was_active,
+            missed_end: None,
+        };
+        self.proxies.by_key.insert(key, proxy);
+    }
+
+    /// An agent has one proxy less.
+    pub(super) fn proxy_removed(
+        &mut self,
+        id: PeerId,
+        target: &str,
+        unit: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(source) = self.peers.get(&id).and_then(|peer| peer.node) else {
+            return;
+        };
+        if let Some(key) = self.find_proxy(source, target, unit) {
+            let name = &self.nodes[source].name;
+            let text =
+                format!("Node '{name}' unregistered proxy for unit '{unit}' on node '{target}'");
+            log(actions, Level::Info, text);
+            self.drop_proxy(&key, actions);
+        }
+    }
+
+    fn drop_proxy(&mut self, key: &Key, actions: &mut Vec<Action>) {
+        self.proxies.by_key.remove(key);
+        self.release(key, actions);
+    }
+
+    // What the target's agent is asked
+
+    fn start_dependency(
+        &mut self,
+        source: usize,
+        target: usize,
+        unit: &str,
+        actions: &mut Vec<Action>,
+    ) {
+        let needed = &mut self.proxies.needed;
+        let dependency = needed.entry((target, unit.to_owned())).or_default();
+        dependency.sources.insert(source);
+        if let Some(peer) = self.nodes[target].peer {
+            dependency.is_started = true;
+            self.tell_agent(peer, "StartDep", unit, actions);
+        }
+    }
+
+    /// A source does not need a unit any more.
+    fn release(&mut self, (source, target, unit): &Key, actions: &mut Vec<Action>) {
+        let place = (*target, unit.clone());
+        let Some(dependency) = self.proxies.needed.get_mut(&place) else {
+            return;
+        };
+        if !dependency.sources.remove(source) || !dependency.sources.is_empty() {
+            return;
+        }
+        let is_started = dependency.is_started;
+        let peer = self.nodes[*target].peer;
+        if peer.is_some() || !is_started {
+            self.proxies.needed.remove(&place);
+        }
+        if let Some(peer) = peer.filter(|_| is_started) {
+            self.tell_agent(peer, "StopDep", unit, actions);
+        }
+        self.unwatch_for_proxies(*target, unit, actions);
+    }
+
+    // Nodes
+
+    /// A node is lost, as a source and as a target.
+    pub(super) fn node_lost_for_proxies(&mut self, node: usize, actions: &mut Vec<Action>) {
+        for key in self.keys_of_source(node) {
+            if let Some(proxy) = self.proxies.by_key.get_mut(&key) {
+                proxy.is_held = true;
+                self.proxies.lost.insert(node);
+            }
+        }
+        let keys: Vec<Key> = self
+            .proxies
+            .of_target(node)
+            .map(|found| found.0.clone())
+            .collect();
+        for key in keys {
+            let (changes, list) = self.loss_of(node, &key.2);
+            let Some(proxy) = self.proxies.by_key.get_mut(&key) else {
+                continue;
+            };
+            proxy.waits_for_list = Some(list);
+            if !proxy.is_held {
+                for change in changes {
+                    self.tell_proxy(&key, &change, actions);
+                }
+            }
+        }
+    }
+
+    /// A node is back, as a source and as a target.
+    pub(super) fn node_back_for_proxies(
+        &mut self,
+        now: Now,
+        node: usize,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(until) = self.proxies.held.get_mut(&node) {
+            *until = now.monotonic + limits::PROXY_ANNOUNCE;
+        }
+        let Some(peer) = self.nodes[node].peer else {
+            return;
+        };
+        let needed = self.proxies.needed.range_mut((node, String::new())..);
+        let of_node = needed.take_while(|((target, _), _)| *target == node);
+        let mut asked = Vec::new();
+        for ((_, unit), dependency) in of_node {
+            dependency.is_started = true;
+            asked.push((unit.clone(), dependency.sources.is_empty()));
+        }
+        for (unit, is_over) in asked {
+            let method = if is_over { "StopDep" } else { "StartDep" };
+            self.tell_agent(peer, method, &unit, actions);
+            if is_over {
+                self.proxies.needed.remove(&(node, unit));
+            }
+        }
+    }
+
+    /// The time of sources that were lost is over: what they did not announce again ends.
+    pub(super) fn drop_lost_proxies(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let held = self.proxies.held.iter();
+        let over = held.filter(|(_, until)| **until <= now.monotonic);
+        let over: Vec<usize> = over.map(|(source, _)| *source).collect();
+        for source in over {
+            self.proxies.held.remove(&source);
+            for key in self.keys_of_source(source) {
+                if self
+                    .proxies
+                    .by_key
+                    .get(&key)
+                    .is_some_and(|proxy| proxy.is_held)
+                {
+                    let (node, target) = (&self.nodes[source].name, &self.nodes[key.1].name);
+                    let text = format!(
+                        "Node '{node}' did not come back to its proxy for unit '{}' on node \
+                         '{target}'",
+                        key.2
+                    );
+                    log(actions, Level::Info, text);
+                    self.drop_proxy(&key, actions);
+                }
+            }
+        }
+    }
+
+    fn keys_of_source(&self, source: usize) -> Vec<Key> {
+        let of_source = self.proxies.of_source(source);
+        of_source.map(|(key, _)| key.clone()).collect()
+    }
+}

@@ -1,0 +1,161 @@
+//! What proxies are told of their units.
+
+use std::collections::VecDeque;
+
+use super::{
+    super::{
+        State,
+        event::{Action, PeerId, Reason, ToPeer, UnitChange},
+        log,
+    },
+    Key, Proxy,
+};
+use crate::{
+    bus::{Body, CallError},
+    core::Level,
+    limits,
+};
+
+impl State {
+    /// The agent of a target told of a unit.
+    pub(in super::super) fn target_changed(
+        &mut self,
+        target: usize,
+        unit: &str,
+        change: &UnitChange,
+        actions: &mut Vec<Action>,
+    ) {
+        for key in self.proxies.of_unit(target, unit) {
+            let Some(proxy) = self.proxies.by_key.get_mut(&key) else {
+                continue;
+            };
+            if proxy.is_held {
+                if is_end(change) {
+                    proxy.missed_end.get_or_insert_with(|| change.clone());
+                }
+                continue;
+            }
+            if !matches!(change, UnitChange::New { .. }) {
+                proxy.waits_for_list = None;
+            }
+            self.tell_proxy(&key, change, actions);
+        }
+    }
+
+    /// The list of a target's units with this number came.
+    pub(in super::super) fn target_listed(
+        &mut self,
+        target: usize,
+        list: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        let waits = |proxy: &Proxy| {
+            let waits = proxy.waits_for_list.is_some_and(|number| number <= list);
+            waits && !proxy.is_held
+        };
+        let of_target = self.proxies.of_target(target);
+        let keys = of_target.filter(|(_, proxy)| waits(proxy));
+        let keys: Vec<Key> = keys.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            if let Some(proxy) = self.proxies.by_key.get_mut(&key) {
+                proxy.waits_for_list = None;
+            }
+            for change in self.snapshot_of(target, &key.2) {
+                self.tell_proxy(&key, &change, actions);
+            }
+        }
+    }
+
+    pub(super) fn tell_proxy(&mut self, key: &Key, change: &UnitChange, actions: &mut Vec<Action>) {
+        let (method, arguments) = match change {
+            UnitChange::New { reason } => ("TargetNew", Body::of(&(reason.word(),))),
+            UnitChange::State {
+                active,
+                sub,
+                reason,
+            } => {
+                let arguments = Body::of(&(word(active), word(sub), reason.word()));
+                ("TargetStateChanged", arguments)
+            }
+            UnitChange::Removed { reason } => ("TargetRemoved", Body::of(&(reason.word(),))),
+            UnitChange::Properties { .. } => return,
+        };
+        if let Some(proxy) = self.proxies.by_key.get_mut(key) {
+            proxy.was_active |=
+                matches!(change, UnitChange::State { active, .. } if active == "active");
+            let path = proxy.path.clone();
+            self.call_proxy(key.0, path, method, arguments, actions);
+        }
+    }
+
+    /// Calls a proxy of a node that is online. It is told whatever it answers, so that the number
+    /// of calls without an answer is no limit; nothing waits for the answer.
+    pub(super) fn call_proxy(
+        &mut self,
+        source: usize,
+        path: String,
+        method: &str,
+        arguments: Body,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(id) = self.nodes[source].peer else {
+            return;
+        };
+        let call = ToPeer::Proxy {
+            path: path.clone(),
+            method: method.to_owned(),
+            arguments,
+        };
+        let serial = self.send(id, call, actions);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            let calls: &mut VecDeque<_> = &mut peer.proxy_calls;
+            if calls.len() >= limits::MAX_PROXY_CALLS {
+                calls.pop_front();
+            }
+            calls.push_back((serial, path));
+        }
+    }
+
+    /// An agent answered what may be a call of a proxy. It can not know one that it has removed
+    /// meanwhile; agents in C do not know those either that they made on an earlier connection.
+    pub(in super::super) fn proxy_answered(
+        &mut self,
+        id: PeerId,
+        serial: u32,
+        answer: Result<Body, CallError>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let at = peer.proxy_calls.iter().position(|call| call.0 == serial);
+        let call = at.and_then(|at| peer.proxy_calls.remove(at));
+        let (Some((_, path)), Some(source), Err(error)) = (call, peer.node, answer) else {
+            return;
+        };
+        let is_known = self
+            .proxies
+            .of_source(source)
+            .any(|(_, proxy)| proxy.path == path);
+        let level = if is_known { Level::Warn } else { Level::Debug };
+        let name = &self.nodes[source].name;
+        let text = format!("Node '{name}' refused what its proxy {path} is told: {error}");
+        log(actions, level, text);
+    }
+}
+
+/// Whether a proxy ends with this.
+fn is_end(change: &UnitChange) -> bool {
+    match change {
+        UnitChange::State { active, reason, .. } => {
+            *reason == Reason::Real && ["inactive", "failed"].contains(&active.as_str())
+        }
+        UnitChange::Removed { reason } => *reason == Reason::Real,
+        UnitChange::New { .. } | UnitChange::Properties { .. } => false,
+    }
+}
+
+/// A word of an agent, cut to the length that words have.
+fn word(text: &str) -> &str {
+    &text[..text.floor_char_boundary(limits::MAX_NAME)]
+}
