@@ -234,7 +234,10 @@ fn options(command: &[&str]) -> Vec<String> {
         .args(command)
         .output()
         .unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
+    options_in(&String::from_utf8(output.stdout).unwrap())
+}
+
+fn options_in(help: &str) -> Vec<String> {
     let (_, options) = help.split_once("\nOptions:\n").expect("options");
     let options = options.lines().take_while(|line| !line.is_empty());
     let options = options.filter_map(|line| line.strip_prefix("  -"));
@@ -243,6 +246,24 @@ fn options(command: &[&str]) -> Vec<String> {
         .filter(|option| !option.contains("--help"))
         .map(|option| format!("`{}`", option.replace(", ", "`, `")))
         .collect()
+}
+
+/// The one program whose options are in no document.
+#[test]
+fn every_option_of_hirte_proxy_is_in_its_page() {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hirte-proxy");
+    let _ = fs::remove_file(&program);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_hirte-agent"), &program).unwrap();
+    let output = Command::new(&program).arg("--help").output().unwrap();
+    let mut expected = options_in(&String::from_utf8(output.stdout).unwrap());
+    expected.push("`-h`, `--help`".to_owned());
+    let page = read("data/man/hirte-proxy.1").replace('\\', "");
+    let written: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(".BR -"))
+        .map(|line| format!("`-{}`", line.replace(" \", \" ", "`, `")))
+        .collect();
+    assert_eq!(written, expected);
 }
 
 #[test]
