@@ -21,6 +21,12 @@ pub const REQUEST: Duration = Duration::from_secs(20);
 /// clients of sd-bus wait.
 pub const CLIENT_CALL: Duration = Duration::from_secs(REQUEST.as_secs() * 5 / 4);
 
+/// How long a shell waits for candidates of nodes and units: people who type wait no longer.
+pub const COMPLETION: Duration = Duration::from_secs(2);
+/// How often hirtectl asks whether what it waits for is online: it may not be there to send a
+/// signal.
+pub const ONLINE_POLL: Duration = Duration::from_millis(100);
+
 /// Wait of a daemon before another attempt at the bus that failed; it doubles with each.
 pub const BUS_FIRST_RETRY: Duration = Duration::from_millis(100);
 /// One attempt of a daemon to reach the bus and take its name there: a bus that is slow to
