@@ -153,6 +153,10 @@ pub const MAX_MESSAGE_FROM_CLIENT: usize = MAX_MESSAGE_FROM_MANAGER;
 /// Bytes waiting to be sent to one private connection: a window full of large lists. A client this
 /// far behind does not read.
 pub const MAX_QUEUED_TO_CLIENT: usize = MAX_BUS_MESSAGE;
+/// Bytes waiting to be sent to a bus at which the connection to it is given up: jobs that run, and
+/// those of clients without the bus, have their ends told whether it reads or not. A bus that is
+/// this far behind has been stuck for long.
+pub const MAX_QUEUED_TO_STUCK_BUS: usize = 4 * MAX_QUEUED_TO_BUS;
 /// Largest message from the manager to an agent. The largest are lists of unit files to enable.
 pub const MAX_MESSAGE_FROM_MANAGER: usize = 1 << 20;
 /// Bytes that an agent has waiting for the manager: two of the largest answers. A manager this
