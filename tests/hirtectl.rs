@@ -9,12 +9,21 @@
 
 #[path = "support/bus.rs"]
 mod bus;
+#[path = "hirtectl/commands.rs"]
+mod commands;
+#[path = "hirtectl/json.rs"]
+mod json;
 #[path = "hirtectl/mock.rs"]
 mod mock;
+#[path = "hirtectl/shells.rs"]
+mod shells;
+#[path = "support/tree.rs"]
+mod tree;
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -32,6 +41,10 @@ const NO_MANAGER: i32 = 3;
 const NODE_OFFLINE: i32 = 4;
 const UNKNOWN: i32 = 5;
 
+fn hirtectl() -> PathBuf {
+    tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl"))
+}
+
 /// What hirtectl takes for the system bus.
 struct Bus(PrivateBus);
 
@@ -41,7 +54,7 @@ impl Bus {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hirtectl"));
+        let mut command = Command::new(hirtectl());
         command
             .args(args)
             .env("DBUS_SYSTEM_BUS_ADDRESS", self.0.address())
@@ -684,7 +697,7 @@ fn colours_are_for_terminals_only() {
         command
             .args([
                 "-qec",
-                concat!(env!("CARGO_BIN_EXE_hirtectl"), " list-nodes"),
+                &format!("{} list-nodes", hirtectl().display()),
                 "/dev/null",
             ])
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.0.address())
@@ -719,18 +732,9 @@ fn the_command_line_is_checked_before_the_bus_is_asked() {
     let wrong: [(&[&str], &str); 5] = [
         (&["bogus"], "Unknown command 'bogus'\n"),
         (&[], "No command given\n"),
-        (
-            &["start", "rpi4"],
-            "Required positional arguments not provided:\n    unit\n",
-        ),
-        (
-            &["list-nodes", "--filter=x"],
-            "Unrecognized argument: --filter\n",
-        ),
-        (
-            &["list-units", "-f"],
-            "No value provided for option '-f'.\n",
-        ),
+        (&["start", "rpi4"], "Missing argument: UNIT...\n"),
+        (&["list-nodes", "--filter=x"], "Unknown option '--filter'\n"),
+        (&["list-units", "-f"], "Option '-f' needs a value\n"),
     ];
     for (args, complaint) in wrong {
         bus.run(args)
