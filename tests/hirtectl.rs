@@ -11,6 +11,8 @@
 mod bus;
 #[path = "hirtectl/commands.rs"]
 mod commands;
+#[path = "hirtectl/hostile.rs"]
+mod hostile;
 #[path = "hirtectl/json.rs"]
 mod json;
 #[path = "hirtectl/mock.rs"]

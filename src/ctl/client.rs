@@ -404,7 +404,40 @@ fn quote(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+    use crate::reactor::Async;
+
+    /// Whoever sends without end can not keep us from it.
+    #[test]
+    fn a_deadline_comes_before_messages_that_are_there() {
+        block_on(async |executor| {
+            let (near, far) = UnixStream::pair().unwrap();
+            let [near, far] = [near, far].map(|end| Stream::Unix(Async::new(end).unwrap()));
+            let settings = LinkSettings {
+                max_message: limits::MAX_BUS_MESSAGE,
+                max_queued: None,
+                body_check: BodyCheck::Full,
+            };
+            let inbox = Inbox::new();
+            let server = Link::open(&executor, far, Role::Server, settings, &inbox, |it| it);
+            let mut stray = Message::reply(77, Body::default());
+            stray.serial = 1;
+            server.send(&stray);
+            let mut client = Client::open(&executor, near, true).await.unwrap();
+            let soon = Instant::now() + Duration::from_secs(20);
+            assert!(client.next_before(soon).await.unwrap().is_some());
+            server.send(&stray);
+            server.flush();
+            while client.inbox.is_empty() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let now = Instant::now();
+            assert!(client.next_before(now).await.unwrap().is_none());
+            assert!(client.next_before(soon).await.unwrap().is_some());
+        });
+    }
 
     #[test]
     fn values_of_match_rules_are_quoted() {
