@@ -227,7 +227,7 @@ fn every_member_of_the_api_is_documented() {
 }
 
 /// Commands in documents that no node of the lab can run, with the test that stands for them.
-const NOT_FOR_THE_LAB: [(&str, &str); 3] = [
+const NOT_FOR_THE_LAB: [(&str, &str); 4] = [
     (
         "./demo",
         "it makes a lab of its own; tests/guide.rs takes the same walk",
@@ -237,6 +237,11 @@ const NOT_FOR_THE_LAB: [(&str, &str); 3] = [
         "cargo build --release\ndata/install --destdir /\nsystemd-sysusers\n\
          systemctl daemon-reload\nsystemctl reload dbus",
         "the lab's nodes are made by data/install from the executables that cargo built",
+    ),
+    (
+        "cargo install cross\ncross build --release --target aarch64-unknown-linux-gnu\n\
+         data/install --target aarch64-unknown-linux-gnu --destdir tree",
+        "tests/cross/run does it",
     ),
 ];
 

@@ -14,11 +14,11 @@ mod client;
 mod fleet;
 #[path = "support/primary.rs"]
 mod primary;
+#[path = "support/tree.rs"]
+mod tree;
 
 use std::{
     collections::BTreeMap,
-    env,
-    path::PathBuf,
     process::Command,
     rc::Rc,
     time::{Duration, Instant},
@@ -40,16 +40,8 @@ const LIMIT: Duration = Duration::from_mins(3);
 /// `dbus-daemon` lets one connection wait for 128 answers.
 const CALLS_OF_A_CONNECTION: usize = 100;
 
-/// The program as it is installed, or as it was built for tests.
-fn program(name: &str, built: &str) -> PathBuf {
-    env::var_os("HIRTE_INSTALL_TREE").map_or_else(
-        || PathBuf::from(built),
-        |tree| PathBuf::from(tree).join("usr/bin").join(name),
-    )
-}
-
 fn start() -> (Primary, Fleet) {
-    let hirte = program("hirte", env!("CARGO_BIN_EXE_hirte"));
+    let hirte = tree::program("hirte", env!("CARGO_BIN_EXE_hirte"));
     let primary = Primary::start(&hirte, &fleet::node_names(NODES));
     let agents = Fleet::start(fleet::Settings {
         manager: primary.address(),
@@ -188,7 +180,7 @@ async fn one_job_on_each_node(clients: &mut Client) {
 
 /// It asks node by node when the manager can not answer for all.
 fn hirtectl_lists_all_units(primary: &Primary) {
-    let hirtectl = program("hirtectl", env!("CARGO_BIN_EXE_hirtectl"));
+    let hirtectl = tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl"));
     let bus = format!("unix:path={}", primary.bus_socket().display());
     let started = Instant::now();
     let output = Command::new(hirtectl)

@@ -11,10 +11,13 @@
 mod bus;
 #[path = "hirtectl/mock.rs"]
 mod mock;
+#[path = "support/tree.rs"]
+mod tree;
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -32,6 +35,10 @@ const NO_MANAGER: i32 = 3;
 const NODE_OFFLINE: i32 = 4;
 const UNKNOWN: i32 = 5;
 
+fn hirtectl() -> PathBuf {
+    tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl"))
+}
+
 /// What hirtectl takes for the system bus.
 struct Bus(PrivateBus);
 
@@ -41,7 +48,7 @@ impl Bus {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hirtectl"));
+        let mut command = Command::new(hirtectl());
         command
             .args(args)
             .env("DBUS_SYSTEM_BUS_ADDRESS", self.0.address())
@@ -684,7 +691,7 @@ fn colours_are_for_terminals_only() {
         command
             .args([
                 "-qec",
-                concat!(env!("CARGO_BIN_EXE_hirtectl"), " list-nodes"),
+                &format!("{} list-nodes", hirtectl().display()),
                 "/dev/null",
             ])
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.0.address())

@@ -5,6 +5,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "support/tree.rs"]
+mod tree;
+
 use std::{
     fs::{self, OpenOptions},
     io,
@@ -14,13 +17,19 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-const PROGRAMS: [&str; 3] = [
-    env!("CARGO_BIN_EXE_hirte"),
-    env!("CARGO_BIN_EXE_hirte-agent"),
-    env!("CARGO_BIN_EXE_hirtectl"),
-];
+fn agent() -> PathBuf {
+    tree::program("hirte-agent", env!("CARGO_BIN_EXE_hirte-agent"))
+}
 
-fn run(program: &str, argument: &str) -> (Option<i32>, String, String) {
+fn programs() -> [PathBuf; 3] {
+    [
+        tree::program("hirte", env!("CARGO_BIN_EXE_hirte")),
+        agent(),
+        tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl")),
+    ]
+}
+
+fn run(program: &Path, argument: &str) -> (Option<i32>, String, String) {
     let output = Command::new(program).arg(argument).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (
@@ -32,19 +41,20 @@ fn run(program: &str, argument: &str) -> (Option<i32>, String, String) {
 
 #[test]
 fn each_tells_its_version_and_its_options() {
-    for program in PROGRAMS {
+    for program in programs() {
+        let program = program.as_path();
         let version = format!("{}\n", env!("CARGO_PKG_VERSION"));
         assert_eq!(
             run(program, "--version"),
             (Some(0), version, String::new()),
-            "{program}"
+            "{program:?}"
         );
         for option in ["--help", "-h"] {
             let (status, help, errors) = run(program, option);
             assert_eq!(
                 (status, errors.as_str()),
                 (Some(0), ""),
-                "{program} {option}"
+                "{program:?} {option}"
             );
             assert!(
                 help.contains("Usage: ") && help.contains("--version"),
@@ -56,20 +66,22 @@ fn each_tells_its_version_and_its_options() {
 
 #[test]
 fn an_unknown_option_is_an_error() {
-    for program in PROGRAMS {
+    for program in programs() {
+        let program = program.as_path();
         let (status, output, errors) = run(program, "--fly");
         assert!(
             status.is_some_and(|status| status != 0),
-            "{program}: {status:?}"
+            "{program:?}: {status:?}"
         );
-        assert_eq!(output, "", "{program}");
-        assert!(errors.contains("--fly"), "{program}: {errors}");
+        assert_eq!(output, "", "{program:?}");
+        assert!(errors.contains("--fly"), "{program:?}: {errors}");
     }
 }
 
 #[test]
 fn a_reader_that_had_enough_is_no_failure() {
-    for program in PROGRAMS {
+    for program in programs() {
+        let program = program.as_path();
         for argument in ["--version", "--help"] {
             let (reader, writer) = io::pipe().unwrap();
             drop(reader);
@@ -79,7 +91,7 @@ fn a_reader_that_had_enough_is_no_failure() {
             assert_eq!(
                 (output.status.code(), errors.as_str()),
                 (Some(0), ""),
-                "{program} {argument}"
+                "{program:?} {argument}"
             );
         }
     }
@@ -87,14 +99,15 @@ fn a_reader_that_had_enough_is_no_failure() {
 
 #[test]
 fn the_status_tells_when_nobody_could_be_told() {
-    for program in PROGRAMS {
+    for program in programs() {
+        let program = program.as_path();
         let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut command = Command::new(program);
         let ended = command.arg("--fly").stderr(full()).status().unwrap();
-        assert!(matches!(ended.code(), Some(1 | 2)), "{program}: {ended}");
+        assert!(matches!(ended.code(), Some(1 | 2)), "{program:?}: {ended}");
         let mut command = Command::new(program);
         let ended = command.arg("--version").stdout(full()).status().unwrap();
-        assert_eq!(ended.code(), Some(1), "{program}");
+        assert_eq!(ended.code(), Some(1), "{program:?}");
     }
 }
 
@@ -103,7 +116,7 @@ fn proxy(arguments: &[&str]) -> (Option<i32>, String, String) {
     let folder = tempfile("proxy");
     fs::create_dir_all(&folder).unwrap();
     let link = folder.join("hirte-proxy");
-    symlink(PROGRAMS[1], &link).unwrap();
+    symlink(agent(), &link).unwrap();
     let absent = "unix:path=/nonexistent/bus";
     let output = Command::new(&link)
         .args(arguments)

@@ -1,4 +1,8 @@
-//! The installed tree that nodes of the lab get.
+//! The installed tree that nodes of the lab get, and the executables that tests run.
+#![allow(
+    dead_code,
+    reason = "each test crate that includes this uses a part of it"
+)]
 
 use std::{
     env,
@@ -6,6 +10,15 @@ use std::{
     process::Command,
     sync::OnceLock,
 };
+
+/// An executable as it is installed in the tree that `HIRTE_INSTALL_TREE` names, or as cargo `built`
+/// it for the test.
+pub fn program(name: &str, built: &str) -> PathBuf {
+    env::var_os("HIRTE_INSTALL_TREE").map_or_else(
+        || PathBuf::from(built),
+        |tree| Path::new(&tree).join("usr/bin").join(name),
+    )
+}
 
 /// The tree that `HIRTE_INSTALL_TREE` names (`./test` puts the release build there), or one with
 /// the executables in the folder `executables`, made by the install step.
