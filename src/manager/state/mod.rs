@@ -7,6 +7,7 @@
 //!
 //! - [`event`]: events, actions and the types they are made of
 //! - `access`: private connections, and what they may do
+//! - `bus`: our place on the bus
 //! - `calls`: what each method of the public API does
 //! - `peers`: connections of agents, their registration, their loss, whether they live
 //! - `heartbeats`: what the nodes hear when there is nothing else
@@ -22,6 +23,7 @@
 //! - `reload`: what becomes of it all when the configuration is read again
 
 mod access;
+mod bus;
 mod calls;
 mod clients;
 mod counters;
@@ -49,12 +51,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bus::{CallError, Value, error_name},
-    core::{Credentials, Instant, Level, Now, retry_delay},
+    core::{Instant, Level, Now},
     limits,
 };
 
 use self::{
     access::Privates,
+    bus::Bus,
     clients::Clients,
     counters::Counters,
     event::{Action, Client, Event, Object, PeerId, Signal},
@@ -136,17 +139,6 @@ impl Node {
             "offline"
         }
     }
-}
-
-/// Where we stand with the bus.
-#[derive(Debug, PartialEq, Eq)]
-enum Bus {
-    /// An attempt is under way; it has failed if it takes until then.
-    Attaching(Instant),
-    /// We have our name.
-    Attached,
-    /// The next attempt comes at this time.
-    Waiting(Instant),
 }
 
 /// The manager.
@@ -337,11 +329,6 @@ impl State {
         self.attach_bus(now, actions);
     }
 
-    fn attach_bus(&mut self, now: Now, actions: &mut Vec<Action>) {
-        self.bus = Bus::Attaching(now.monotonic + limits::BUS_ATTACH);
-        actions.push(Action::AttachBus);
-    }
-
     fn deadline(&mut self, now: Now, actions: &mut Vec<Action>) {
         match self.bus {
             Bus::Waiting(until) if until <= now.monotonic => self.attach_bus(now, actions),
@@ -384,65 +371,6 @@ impl State {
                 peer.connected_at = now.monotonic.min(peer.connected_at + late);
             }
         }
-    }
-
-    fn bus_attached(&mut self, actions: &mut Vec<Action>) {
-        self.bus = Bus::Attached;
-        self.bus_attempts = 0;
-        log(
-            actions,
-            Level::Info,
-            "Acquired the bus name org.containers.hirte",
-        );
-        self.become_ready(actions);
-    }
-
-    fn bus_lost(&mut self, now: Now, reason: &str, actions: &mut Vec<Action>) {
-        if self.bus == Bus::Attached || self.bus_attempts == 0 {
-            log(
-                actions,
-                Level::Warn,
-                format!("No connection to the bus: {reason}; trying again"),
-            );
-        }
-        let (first, longest) = (limits::BUS_FIRST_RETRY, limits::BUS_LONGEST_RETRY);
-        let wait = retry_delay(self.bus_attempts, first, longest);
-        self.bus_attempts = self.bus_attempts.saturating_add(1);
-        self.bus = Bus::Waiting(now.monotonic + wait);
-        // Nobody is there to be answered. Clients with a private connection stay.
-        self.clients.forget_all(actions);
-        self.forget_calls(Client::is_on_bus);
-        self.end_monitors_on_bus(actions);
-        if self.bus_congested {
-            self.bus_is_congested(false, actions);
-        }
-        self.become_ready(actions);
-    }
-
-    fn bus_is_congested(&mut self, is_congested: bool, actions: &mut Vec<Action>) {
-        self.bus_congested = is_congested;
-        if !is_congested {
-            self.bus_relieved(actions);
-        }
-    }
-
-    /// The bus has told who a caller is.
-    fn client_known(
-        &mut self,
-        client: &str,
-        credentials: Option<Credentials>,
-        actions: &mut Vec<Action>,
-    ) {
-        let uid = credentials.map(|credentials| credentials.uid);
-        for (call, method) in self.clients.known(client, credentials, actions) {
-            self.use_foreign_monitor(call, method, uid, actions);
-        }
-    }
-
-    fn bus_name_refused(name: &str, reason: &str, actions: &mut Vec<Action>) {
-        let text = format!("Failed to acquire the bus name {name}: {reason}");
-        log(actions, Level::Error, text);
-        actions.push(Action::Exit { status: 1 });
     }
 
     /// The process counts as started once the first attempt at the bus has ended either way: a
