@@ -120,12 +120,15 @@ fn a_thousand_nodes() {
         );
     });
     hirtectl_lists_all_units(&primary);
+    // Whether this machine has the group is not the matter here.
+    let is_of_the_group = |line: &&str| line.contains("The private socket is for root only");
     let warnings: Vec<String> = primary
         .log()
         .lines()
         .filter(|line| {
             line.contains("WARN") || line.contains("ERROR") || line.contains("disconnected")
         })
+        .filter(|line| !is_of_the_group(line))
         .map(str::to_owned)
         .collect();
     assert!(warnings.is_empty(), "{warnings:#?}");
