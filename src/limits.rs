@@ -21,6 +21,12 @@ pub const REQUEST: Duration = Duration::from_secs(20);
 /// clients of sd-bus wait.
 pub const CLIENT_CALL: Duration = Duration::from_secs(REQUEST.as_secs() * 5 / 4);
 
+/// How long a shell waits for candidates of nodes and units: people who type wait no longer.
+pub const COMPLETION: Duration = Duration::from_secs(2);
+/// How often hirtectl asks whether what it waits for is online: it may not be there to send a
+/// signal.
+pub const ONLINE_POLL: Duration = Duration::from_millis(100);
+
 /// Wait of a daemon before another attempt at the bus that failed; it doubles with each.
 pub const BUS_FIRST_RETRY: Duration = Duration::from_millis(100);
 /// One attempt of a daemon to reach the bus and take its name there: a bus that is slow to
@@ -147,6 +153,10 @@ pub const MAX_MESSAGE_FROM_CLIENT: usize = MAX_MESSAGE_FROM_MANAGER;
 /// Bytes waiting to be sent to one private connection: a window full of large lists. A client this
 /// far behind does not read.
 pub const MAX_QUEUED_TO_CLIENT: usize = MAX_BUS_MESSAGE;
+/// Bytes waiting to be sent to a bus at which the connection to it is given up: jobs that run, and
+/// those of clients without the bus, have their ends told whether it reads or not. A bus that is
+/// this far behind has been stuck for long.
+pub const MAX_QUEUED_TO_STUCK_BUS: usize = 4 * MAX_QUEUED_TO_BUS;
 /// Largest message from the manager to an agent. The largest are lists of unit files to enable.
 pub const MAX_MESSAGE_FROM_MANAGER: usize = 1 << 20;
 /// Bytes that an agent has waiting for the manager: two of the largest answers. A manager this

@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     env, io,
     num::NonZeroU32,
-    path::Path,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -23,12 +23,13 @@ use zbus::{
 
 use super::{
     error::{Error, Subject},
+    progress::Progress,
     runtime::{SmolRuntime, connect_unix},
 };
 use crate::{
     bus::names::{
-        DBUS_NAME, DBUS_PATH, JOB_INTERFACE, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH,
-        NODE_INTERFACE, PRIVATE_SOCKET, PROPERTIES_INTERFACE, RUNTIME_FOLDER,
+        DBUS_NAME, DBUS_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, NODE_INTERFACE,
+        PRIVATE_SOCKET, PROPERTIES_INTERFACE, RUNTIME_FOLDER,
     },
     limits,
 };
@@ -55,7 +56,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    fn new<B: Serialize + DynamicType>(
+    /// A method of any object of any peer.
+    pub fn new<B: Serialize + DynamicType>(
         destination: &str,
         path: &str,
         interface: &str,
@@ -89,24 +91,28 @@ impl Call {
         Self::new(MANAGER_BUS_NAME, path, NODE_INTERFACE, method, body)
     }
 
-    /// Has the job at `path` cancelled.
-    pub fn cancel(path: &ObjectPath<'_>) -> Self {
-        Self::new(MANAGER_BUS_NAME, path, JOB_INTERFACE, "Cancel", &())
+    /// A method of another object of the manager, such as a monitor.
+    pub fn object<B: Serialize + DynamicType>(
+        path: &str,
+        interface: &str,
+        method: &'static str,
+        body: &B,
+    ) -> Self {
+        Self::new(MANAGER_BUS_NAME, path, interface, method, body)
+    }
+
+    /// All properties that the manager's object at `path` has on `interface`.
+    pub fn properties(path: &str, interface: &str) -> Self {
+        Self::object(path, PROPERTIES_INTERFACE, "GetAll", &interface)
     }
 
     /// All properties of the node object at `path`; works for a node that is offline, too.
     pub fn node_properties(path: &ObjectPath<'_>) -> Self {
-        Self::new(
-            MANAGER_BUS_NAME,
-            path,
-            PROPERTIES_INTERFACE,
-            "GetAll",
-            &NODE_INTERFACE,
-        )
+        Self::properties(path, NODE_INTERFACE)
     }
 }
 
-/// A signal that [`Client::watch_jobs`] asked for.
+/// A signal that [`Client::watch`] or [`Client::watch_jobs`] asked for.
 #[derive(Debug)]
 pub(super) enum Signal {
     /// A job has ended.
@@ -118,6 +124,8 @@ pub(super) enum Signal {
     },
     /// The manager's name has another owner, or none.
     ManagerLeft,
+    /// Any other.
+    Told(Message),
 }
 
 /// The connection.
@@ -128,9 +136,10 @@ pub(super) struct Client {
     is_private: bool,
     messages: MessageStream,
     /// Signals that came while a reply was awaited. Nothing is in it before
-    /// [`watch_jobs`](Self::watch_jobs), and then only what jobs and one name cause during one call:
-    /// on a bus the jobs of one node.
+    /// [`watch`](Self::watch), and then only what was asked for and came during one call; without a
+    /// bus what all clients are told.
     signals: VecDeque<Signal>,
+    progress: Progress,
 }
 
 impl Client {
@@ -154,6 +163,20 @@ impl Client {
                 Err(error) => Some((path, error)),
             }
         };
+        Self::connect_to_system_bus(runtime, private).await
+    }
+
+    /// Connects to the system bus (`DBUS_SYSTEM_BUS_ADDRESS`, or its well-known address), whatever
+    /// else there is.
+    pub async fn connect_to_bus(runtime: SmolRuntime) -> Result<Self, Error> {
+        Self::connect_to_system_bus(runtime, None).await
+    }
+
+    /// The same where the private socket could not be reached for a reason.
+    async fn connect_to_system_bus(
+        runtime: SmolRuntime,
+        private: Option<(PathBuf, io::Error)>,
+    ) -> Result<Self, Error> {
         let client = Self::build(Builder::system(), runtime, false).await;
         client.map_err(|error| Error::Connect { private, error })
     }
@@ -169,7 +192,13 @@ impl Client {
             is_private,
             messages,
             signals: VecDeque::new(),
+            progress: Progress::new(),
         })
+    }
+
+    /// What the terminal is told when an answer or signal takes long; `None` for nothing.
+    pub fn waiting_for(&mut self, label: impl Into<Option<String>>) {
+        self.progress.wait_for(label.into());
     }
 
     /// What it means that the connection has ended.
@@ -239,23 +268,28 @@ impl Client {
         }
     }
 
-    /// Has the bus deliver the ends of the node's jobs and the manager's departure. Without a bus
-    /// the manager sends every signal, and its departure ends the connection.
+    /// Has the bus deliver the ends of the node's jobs and the manager's departure.
     pub async fn watch_jobs(&mut self, node: &str) -> Result<(), Error> {
-        if self.is_private {
-            return Ok(());
-        }
         let jobs = format!(
             "type='signal',sender='{MANAGER_BUS_NAME}',path='{MANAGER_PATH}',\
              interface='{MANAGER_INTERFACE}',member='JobRemoved',arg2={}",
             quote(node)
         );
+        self.watch(&[jobs]).await
+    }
+
+    /// Has the bus deliver the signals of these match rules and the manager's departure. Without a
+    /// bus the manager sends every signal, and its departure ends the connection.
+    pub async fn watch(&mut self, rules: &[String]) -> Result<(), Error> {
+        if self.is_private {
+            return Ok(());
+        }
         let owner = format!(
             "type='signal',sender='{DBUS_NAME}',path='{DBUS_PATH}',interface='{DBUS_NAME}',\
              member='NameOwnerChanged',arg0='{MANAGER_BUS_NAME}'"
         );
-        for rule in [jobs, owner] {
-            let call = Call::new(DBUS_NAME, DBUS_PATH, DBUS_NAME, "AddMatch", &rule);
+        for rule in [&owner].into_iter().chain(rules) {
+            let call = Call::new(DBUS_NAME, DBUS_PATH, DBUS_NAME, "AddMatch", rule);
             self.call(call, Subject::Fleet).await?;
         }
         Ok(())
@@ -285,7 +319,7 @@ impl Client {
     }
 
     async fn next(&mut self) -> Result<Message, Error> {
-        match self.messages.next().await {
+        match self.progress.during(self.messages.next()).await {
             Some(Ok(message)) => Ok(message),
             Some(Err(_)) | None => Err(self.lost()),
         }
@@ -342,22 +376,40 @@ fn read_answer(reply: &Message) -> Answer {
     })
 }
 
-/// Reads a signal of the rules in [`Client::watch_jobs`]; others do not concern us.
+/// Reads a signal. Of those of the bus itself only the departure of the manager concerns us.
 fn read_signal(message: &Message) -> Result<Option<Signal>, Error> {
     let header = message.header();
     if message.message_type() != Type::Signal {
         return Ok(None);
     }
     let body = message.body();
-    Ok(match header.member().map(zbus::names::MemberName::as_str) {
+    let member = header.member().map(zbus::names::MemberName::as_str);
+    let is_of_bus = header.sender().is_some_and(|sender| sender == DBUS_NAME);
+    Ok(match member {
+        Some("NameOwnerChanged") if is_of_bus => Some(Signal::ManagerLeft),
+        _ if is_of_bus => None,
         Some("JobRemoved") => {
             let (_, job, _, _, result) =
                 decode::<(u32, OwnedObjectPath, &str, &str, String)>("JobRemoved", &body)?;
             Some(Signal::JobRemoved { job, result })
         }
-        Some("NameOwnerChanged") => Some(Signal::ManagerLeft),
-        _ => None,
+        _ => Some(Signal::Told(message.clone())),
     })
+}
+
+/// Whether a signal is one of the manager's object at `path`.
+pub(super) fn is_from(message: &Message, path: &str) -> bool {
+    message
+        .header()
+        .path()
+        .is_some_and(|sender| sender.as_str() == path)
+}
+
+/// A match rule for the signal `member` of the manager's object at `path`; without a member for all
+/// of its signals.
+pub(super) fn rule(path: &str, member: Option<&str>) -> String {
+    let member = member.map_or_else(String::new, |member| format!(",member='{member}'"));
+    format!("type='signal',sender='{MANAGER_BUS_NAME}',path='{path}'{member}")
 }
 
 /// A value of a match rule (D-Bus Specification, "Match Rules"): within apostrophes nothing is

@@ -62,12 +62,16 @@ pub(super) fn knows_nodes(
     let names: Vec<&str> = known.iter().map(|node| node.name.as_str()).collect();
     let is_unknown = |entry: &&NodeEntry| !names.contains(&entry.name.as_str());
     for entry in file.nodes.iter().filter(is_unknown) {
-        output.complain(&format_args!(
-            "{name}:{}: node '{}' is not known to the manager; its nodes are: {}",
-            entry.place,
-            entry.name,
-            names.join(", ")
-        ));
+        output.fail(&Error::State {
+            node: Some(entry.name.clone()),
+            message: format!(
+                "{name}:{}: node '{}' is not known to the manager; its nodes are: {}",
+                entry.place,
+                entry.name,
+                names.join(", ")
+            ),
+            status: ExitStatus::Unknown,
+        });
     }
     !file.nodes.iter().any(|entry| is_unknown(&entry))
 }

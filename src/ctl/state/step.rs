@@ -7,7 +7,7 @@ use zbus::{ObjectPath, OwnedObjectPath};
 
 use super::facts;
 use crate::{
-    bus::JobKind,
+    bus::{JobKind, names::JOB_INTERFACE},
     ctl::{
         client::{Call, Client, Signal, decode},
         daemon_reload,
@@ -206,7 +206,11 @@ impl Task<'_> {
             let body = client.call(call, Subject::Units(self.node)).await?;
             let stop: OwnedObjectPath = decode("StopUnit", &body)?;
             end_within(client, &stop, limits::STEP_TAKEN_BACK).await?;
-        } else if client.ask(Call::cancel(job)).await?.is_ok() {
+        } else if client
+            .ask(Call::object(job, JOB_INTERFACE, "Cancel", &()))
+            .await?
+            .is_ok()
+        {
             // Refused when the job has just ended, or by an agent that is too old for it.
             end_within(client, job, limits::STEP_TAKEN_BACK).await?;
         }
@@ -223,7 +227,7 @@ async fn end_of(client: &mut Client, job: &OwnedObjectPath) -> Result<String, Er
                 job: removed,
                 result,
             } if removed == *job => return Ok(result),
-            Signal::JobRemoved { .. } => {}
+            Signal::JobRemoved { .. } | Signal::Told(_) => {}
             Signal::ManagerLeft => return Err(Error::ManagerLeft),
         }
     }
