@@ -154,6 +154,11 @@ fn lintian_and_rpmlint_find_nothing() {
         .arg(root().join("data/packages/rpm/rpmlint.toml"))
         .args(files(draft, ".rpm")));
     assert!(rpmlint.contains("; 0 errors, 0 warnings"), "{rpmlint}");
+    for package in PACKAGES {
+        let files = query_rpm(&rpm(draft, package, 1, "x86_64"), "[%{FILENAMES}\n]");
+        let page = format!("/usr/share/man/man1/{package}.1.gz\n");
+        assert!(files.contains(&page), "{files}");
+    }
 }
 
 /// The libraries of `requirements.txt` in a folder that stays for later runs.
