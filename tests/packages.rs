@@ -409,7 +409,7 @@ fn debian_packages_on_a_node() {
 }
 
 /// Installed by dnf from a folder, with scriptlets, into the root of a node of its own. Its base is
-/// Debian's: `base.spec` names what it has as Fedora and CentOS Stream would.
+/// Debian's: `base.spec` names what it has as Fedora and its kin would.
 #[test]
 fn rpm_packages_on_a_node() {
     if !lab::require() || !can_build() {
