@@ -216,7 +216,7 @@ impl State {
                 took_us,
             } => self.job_time(id, unit, method, took_us, actions),
             FromPeer::ProxyNew { target, unit, path } => {
-                self.proxy_new(id, &target, unit, path, actions);
+                self.proxy_new(now, id, &target, unit, path, actions);
             }
             FromPeer::ProxyRemoved { target, unit } => {
                 self.proxy_removed(id, &target, &unit, actions);
