@@ -156,6 +156,8 @@ struct Daemon {
     is_ready: bool,
     /// Exit status of the process, once it is to end.
     exit: Option<u8>,
+    /// Empty between turns: what follows from actions while they are performed.
+    more: Vec<Action>,
 }
 
 impl Daemon {
@@ -190,6 +192,7 @@ impl Daemon {
             running,
             is_ready: false,
             exit: None,
+            more: Vec::new(),
         })
     }
 
@@ -278,12 +281,17 @@ impl Daemon {
         self.alarm.set(self.state.next_deadline());
     }
 
+    /// Performs the actions and what follows from them. Both buffers keep their memory for the next
+    /// turn.
     fn perform_all(&mut self, actions: &mut Vec<Action>) {
+        let mut more = std::mem::take(&mut self.more);
         while !actions.is_empty() {
-            for action in std::mem::take(actions) {
-                self.perform(action, actions);
+            for action in actions.drain(..) {
+                self.perform(action, &mut more);
             }
+            std::mem::swap(actions, &mut more);
         }
+        self.more = more;
     }
 
     /// What follows from an action at once is appended to `more`.

@@ -179,6 +179,7 @@ impl State {
     fn start(&mut self, turn: &mut Turn<'_>) {
         self.timers.set(Timer::Tick, turn.at() + limits::TICK);
         self.manager.begin(turn.now);
+        self.proxies.begin(turn.now.boottime);
         self.attach_bus(turn);
         self.connect_systemd(turn);
     }

@@ -13,6 +13,9 @@
 //!   back. If the unit has ended meanwhile its proxy is told then, as it would have been.
 //! - A target that is lost is waited for without a limit. That it is lost is told as `virtual`,
 //!   which ends no proxy.
+//! - A unit that has ended while its node was lost is not started again for proxies that knew it
+//!   running: an agent of ours answers `StartDep` by telling that end. A proxy that began after the
+//!   loss is not told, and the agent is asked again. Agents in C start the unit.
 //! - What an agent tells of a unit is passed on as it is. A proxy of which the target's agent tells
 //!   nothing, because it was asked before, gets a snapshot from the list of the target's units.
 //!
@@ -63,8 +66,21 @@ struct Proxy {
     waits_for_list: Option<u64>,
     /// It was told that the unit is active: it has succeeded, and ends with the unit.
     was_active: bool,
-    /// The end of the unit that it could not be told.
+    /// The end of the unit that it was not told, or has not ended with yet.
     missed_end: Option<UnitChange>,
+    /// What its target may still tell that is from before.
+    late: Late,
+}
+
+/// What the agent of a target that was lost may tell a proxy that began after the loss, although it
+/// happened before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    Nothing,
+    /// The end of the unit.
+    End,
+    /// That the unit, which has ended, was unloaded.
+    Removal,
 }
 
 /// A unit that runs because proxies need it.
@@ -259,13 +275,22 @@ impl State {
         self.start_dependency(*source, *target, unit, actions);
         let list = self.watch_for_proxies(*target, unit, actions);
         let before = self.proxies.by_key.get(&key);
-        let was_active = before.is_some_and(|before| before.path == path && before.was_active);
+        let before = before.filter(|before| before.path == path);
+        let was_active = before.is_some_and(|before| before.was_active);
+        let target = &self.nodes[*target];
+        let is_lost = target.peer.is_none() && target.last_seen_us != 0;
+        let late = match before {
+            Some(before) => before.late,
+            None if is_lost => Late::End,
+            None => Late::Nothing,
+        };
         let proxy = Proxy {
             path,
             is_held: false,
             waits_for_list: Some(list),
             was_active,
             missed_end: None,
+            late,
         };
         self.proxies.by_key.insert(key, proxy);
     }
