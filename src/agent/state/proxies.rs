@@ -187,25 +187,37 @@ impl State {
         }
     }
 
-    /// After a start of the agent: the proxies whose units are active. One that was still starting
-    /// has a caller, which asks again.
+    /// Finds the proxies of units that are active, as after a start of the agent. One that is still
+    /// starting has a caller, which asks again.
     pub(super) fn recover_proxies(&mut self, turn: &mut Turn<'_>) {
-        let active = self.units.names().filter(|name| {
-            let states = self.units.get(name).and_then(Unit::states);
-            states.is_some_and(|(active, _)| active == "active")
-        });
-        let targets: Vec<_> = active.filter_map(|name| Target::of_service(name)).collect();
-        for target in targets {
-            let is_full = self.proxies.all.len() >= limits::MAX_PROXIES_PER_NODE;
-            if !is_full && self.proxies.for_unit(&target).is_none() {
-                let (unit, node) = (&target.unit, &target.node);
-                turn.log(
-                    Level::Info,
-                    format!("{} depends on {unit} of node {node}", target.service),
-                );
-                self.proxies.insert(target, Phase::Established);
-            }
+        let services = self.units.names();
+        let services = services.filter(|name| Target::of_service(name).is_some());
+        for service in services.cloned().collect::<Vec<_>>() {
+            self.recover_proxy(turn, &service);
         }
+    }
+
+    /// A unit of a proxy that is active has a proxy, unless it is about to stop: also where the
+    /// caller had its answer from an earlier agent, or the stop was replaced by a start.
+    pub(super) fn recover_proxy(&mut self, turn: &mut Turn<'_>, service: &str) {
+        let states = self.units.get(service).and_then(Unit::states);
+        let is_active = states.is_some_and(|(active, _)| active == "active");
+        if !is_active || self.orders.is_stopping(service) {
+            return;
+        }
+        let Some(target) = Target::of_service(service) else {
+            return;
+        };
+        let is_full = self.proxies.all.len() >= limits::MAX_PROXIES_PER_NODE;
+        let is_known = !self.proxies.of_service(service).is_empty();
+        if is_full || is_known || self.proxies.for_unit(&target).is_some() {
+            return;
+        }
+        let (unit, node) = (&target.unit, &target.node);
+        let line = format!("{service} depends on {unit} of node {node}");
+        turn.log(Level::Info, line);
+        let number = self.proxies.insert(target, Phase::Established);
+        self.announce_proxy(turn, number);
     }
 
     /// The manager knows the node: it is told of all its proxies.
