@@ -129,6 +129,7 @@ impl Systemd {
             || (starts && self.job_of(unit).is_none_or(|(_, job)| job.kind == "stop"))
         {
             let _ = self.queue(&keeper, "stop", "replace", prng, effects);
+            self.left.insert(keeper);
         }
     }
 
@@ -148,6 +149,7 @@ impl Systemd {
         } else if self.job_of(&kept).is_some() {
             return true;
         } else if self.state(&kept) == "active" {
+            self.left.remove(keeper);
             self.enter(keeper, ("active", "exited"), prng, effects);
             self.remove(number, "done", effects);
         } else {

@@ -1,6 +1,9 @@
 //! A model of systemd: jobs, units, merging of jobs on one unit, failures.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hirte::{
     agent::state::Content,
@@ -28,6 +31,9 @@ pub struct Systemd {
     pub results: Vec<String>,
     /// How often units have become active.
     pub activations: BTreeMap<String, u32>,
+    /// Keepers that were stopped because their units were to be, and have not run since: the units
+    /// may run on.
+    pub left: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -88,6 +94,7 @@ impl Systemd {
             failing: 10,
             results: Vec::new(),
             activations: BTreeMap::new(),
+            left: BTreeSet::new(),
         }
     }
 
