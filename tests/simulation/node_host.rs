@@ -20,6 +20,7 @@ use super::{
     network::{Connection, End, Far, Item},
     node_bus::NodeBus,
     prng::Prng,
+    proxy_mutants::change_agent,
     replay::Turn,
     systemd::{Effects, Systemd},
     world::{Happening, World, reading},
@@ -190,6 +191,9 @@ impl World {
         let now = reading(self.now, host.slept);
         let mut actions = Vec::new();
         agent.handle(now, event.clone(), &mut actions);
+        if let Some(mutant) = self.mutant {
+            change_agent(mutant, &event, &mut actions);
+        }
         host.turns.push((now, event, actions.clone()));
         for action in &actions {
             if let Err(violation) = self.nodes[node].judge(action) {

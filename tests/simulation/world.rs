@@ -53,6 +53,8 @@ pub enum Happening {
     /// A client calls a method.
     Ask(Object, Method),
     Chaos,
+    /// Something that a scenario brings.
+    Do(fn(&mut World)),
 }
 
 pub struct World {
@@ -105,7 +107,7 @@ pub struct Stats {
 
 /// Between the last fault and the end: longer than every deadline and threshold, and than the agents
 /// keep what nobody asks for, with what follows its end.
-const REST: Duration = Duration::from_secs(40);
+const REST: Duration = Duration::from_secs(35);
 
 /// The nodes of a fleet. Most may depend on most, itself included.
 fn nodes_of(names: &[String], prng: &mut Prng) -> Vec<NodeSettings> {
@@ -180,8 +182,14 @@ impl World {
         self.finish()
     }
 
-    /// Heals all, runs the clock, and judges what is left.
+    /// Heals all, runs the clock, judges what is left, and tells what the run showed.
     pub fn finish(mut self) -> Result<Stats, String> {
+        self.come_to_rest()?;
+        Ok(self.stats())
+    }
+
+    /// Heals all, runs the clock, and judges what is left.
+    pub fn come_to_rest(&mut self) -> Result<(), String> {
         self.heal_all();
         let end = self.now + REST;
         self.run_until(end);
@@ -196,8 +204,11 @@ impl World {
                 .and_then(|()| self.proxies_at_rest())
                 .and_then(|()| self.replay_all()),
         };
-        verdict.map_err(|violation| format!("{violation}\n{}", self.last_turns()))?;
-        Ok(Stats {
+        verdict.map_err(|violation| format!("{violation}\n{}", self.last_turns()))
+    }
+
+    fn stats(self) -> Stats {
+        Stats {
             events: self.events,
             jobs_ended: self.checker.jobs_ended,
             jobs_lost: self.checker.jobs_lost,
@@ -212,7 +223,7 @@ impl World {
                 .into_iter()
                 .flat_map(|node| node.systemd.results)
                 .collect(),
-        })
+        }
     }
 
     /// Does not compare recorded runs, which takes half of the time.
@@ -433,6 +444,7 @@ impl World {
             Happening::Ask(object, method) => self.client_asks(object, method),
             Happening::Chaos if self.has_chaos => self.chaos(),
             Happening::Chaos => {}
+            Happening::Do(action) => action(self),
         }
     }
 }
