@@ -151,7 +151,8 @@ impl Course {
         let healed_at = world.now + time + Duration::from_secs(1);
         world.run_until(over_at.max(healed_at));
         world.come_to_rest()?;
-        self.judge(&world, fault)
+        let verdict = self.judge(&world, fault);
+        verdict.map_err(|violation| format!("{violation}\n{}", world.last_turns()))
     }
 
     /// All is as it would be without the fault.
@@ -186,9 +187,9 @@ impl Course {
     /// Runs it with each fault at each step, for each of the times by turns; counts the runs.
     pub fn run_all(self, times: &[Duration]) -> u64 {
         let mut runs = 0;
-        let mut times = times.iter().cycle();
-        for step in self.steps() {
-            for (fault, &time) in faults().into_iter().zip(&mut times) {
+        for (turn, step) in self.steps().into_iter().enumerate() {
+            for (number, fault) in faults().into_iter().enumerate() {
+                let time = times[(turn + number) % times.len()];
                 let verdict = self.run(step, (fault, time), None);
                 verdict.unwrap_or_else(|violation| {
                     panic!("{fault:?} for {time:?} at step {step} of {self:?}: {violation}")

@@ -316,7 +316,7 @@ impl World {
     }
 
     /// What the daemons did last, in the order of the clock; all of it if `HIRTE_SEED` repeats a run.
-    fn last_turns(&self) -> String {
+    pub fn last_turns(&self) -> String {
         let mut lines: Vec<(Instant, String)> = Vec::new();
         for (now, event, actions) in &self.manager.turns {
             lines.push((now.monotonic, described("manager", event, actions)));
