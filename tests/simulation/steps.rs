@@ -184,12 +184,21 @@ impl Course {
         ))
     }
 
-    /// Runs it with each fault at each step, for each of the times by turns; counts the runs.
+    /// Runs it with a share of the faults at each step, and each of them at every third step, for each
+    /// of the times by turns; with all of them if `HIRTE_EVERY_FAULT` is set. Counts the runs.
     pub fn run_all(self, times: &[Duration]) -> u64 {
+        let share = if std::env::var_os("HIRTE_EVERY_FAULT").is_some() {
+            1
+        } else {
+            3
+        };
         let mut runs = 0;
         for (turn, step) in self.steps().into_iter().enumerate() {
             for (number, fault) in faults().into_iter().enumerate() {
-                let time = times[(turn + number) % times.len()];
+                if (turn + number) % share != 0 {
+                    continue;
+                }
+                let time = times[(turn / share + number) % times.len()];
                 let verdict = self.run(step, (fault, time), None);
                 verdict.unwrap_or_else(|violation| {
                     panic!("{fault:?} for {time:?} at step {step} of {self:?}: {violation}")
