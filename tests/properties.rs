@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use simulation::{
     chaos::Fault,
+    dependency,
     mutant::Mutant,
     prng::Prng,
     systematic::Scenario,
@@ -136,6 +137,16 @@ fn a_fault_at_any_step_of_a_job_that_is_cancelled() {
         cancels: true,
     };
     println!("{} runs", cancelled.run_all(&TIMES));
+}
+
+#[test]
+fn a_fault_at_any_step_of_a_dependency_on_another_node() {
+    println!("{} runs", dependency::run_all(false, &TIMES));
+}
+
+#[test]
+fn a_fault_at_any_step_of_a_dependency_that_ends() {
+    println!("{} runs", dependency::run_all(true, &TIMES));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! - `hostile`: peers that keep to no rule
 //! - `chaos`: what clients ask and what goes wrong, by chance
 //! - `systematic`: a fault at every step of one small scenario
+//! - `dependency`: the same for a unit that depends on one of another node
 //! - `check`: what must hold whatever happens
 //! - `views`: what monitors make of what they are told
 //! - `mutant`: managers with a fault, to show that `check` notices it
@@ -16,6 +17,7 @@
 
 pub mod chaos;
 pub mod check;
+pub mod dependency;
 mod hostile;
 mod manager_host;
 pub mod mutant;

@@ -10,7 +10,7 @@ use hirte::{
         self as agent_edge, FromSystemdTranslator,
         state::{self as agent, Content, FromManager, FromSystemd, Outgoing, SystemdAccess},
     },
-    bus::{CallError, Message},
+    bus::{Body, CallError, Message, names},
     core::Instant,
     manager::state::event::PeerId,
 };
@@ -351,6 +351,24 @@ impl World {
     /// A unit that nobody starts by a job is loaded, changes or is unloaded.
     pub fn unit_comes_or_goes(&mut self, node: usize) {
         let effects = self.nodes[node].systemd.come_or_go(&mut self.prng);
+        self.take_effect(node, effects);
+    }
+
+    /// An administrator stops a unit.
+    pub fn administrator_stops(&mut self, node: usize, unit: &str) {
+        let mut effects = Effects::default();
+        let body = Body::of(&(unit, "replace"));
+        let call = Content::Call {
+            destination: names::SYSTEMD_NAME.into(),
+            path: names::SYSTEMD_PATH.into(),
+            interface: names::SYSTEMD_MANAGER_INTERFACE.into(),
+            member: "StopUnit".into(),
+            body,
+        };
+        let host = &mut self.nodes[node];
+        host.systemd
+            .call(&call, &mut self.prng, &mut effects)
+            .unwrap();
         self.take_effect(node, effects);
     }
 

@@ -49,6 +49,9 @@ pub struct Effects {
     pub steps: Vec<(Duration, u32)>,
 }
 
+/// Begins the names of units that keep others.
+const KEEPER: &str = "hirte-dep@";
+
 const KINDS: [(&str, &str); 4] = [
     ("StartUnit", "start"),
     ("StopUnit", "stop"),
@@ -75,6 +78,44 @@ impl Systemd {
             longest: Duration::from_secs(1),
             failing: 10,
             results: Vec::new(),
+        }
+    }
+
+    /// A unit is loaded.
+    pub fn load(&mut self, name: &str, active: &'static str, sub: &'static str) {
+        let unit = Unit {
+            active,
+            sub,
+            ..Unit::default()
+        };
+        self.units.insert(name.to_owned(), unit);
+    }
+
+    pub fn is_active(&self, name: &str) -> bool {
+        self.units
+            .get(name)
+            .is_some_and(|unit| unit.active == "active")
+    }
+
+    /// What is bound to a unit that has changed: who keeps it ends with it, and starts it first.
+    fn follow(&mut self, name: &str, effects: &mut Effects) {
+        let is_active = self.is_active(name);
+        let (other, active, sub) = match name.strip_prefix(KEEPER) {
+            Some(kept) if is_active => (kept.to_owned(), "active", "running"),
+            None if !is_active => (format!("{KEEPER}{name}"), "inactive", "dead"),
+            _ => return,
+        };
+        if let Some(unit) = self.units.get_mut(&other)
+            && (unit.active == "active") != (active == "active")
+        {
+            (unit.active, unit.sub) = (active, sub);
+            let signals = unit_changed(&other, unit);
+            let at = if active == "active" {
+                0
+            } else {
+                effects.signals.len()
+            };
+            effects.signals.splice(at..at, signals);
         }
     }
 
@@ -163,6 +204,9 @@ impl Systemd {
             }
             self.remove(number, "canceled", effects);
         }
+        if kind == "stop" {
+            self.cancel_start_of_keeper(unit, effects);
+        }
         self.last_job += 1;
         let number = self.last_job;
         let job = Job {
@@ -173,6 +217,21 @@ impl Systemd {
         self.jobs.insert(number, job);
         effects.steps.push((self.time(prng), number));
         Ok(Body::of(&(job_path(number),)))
+    }
+
+    /// A unit can not be stopped and started for its keeper at once.
+    fn cancel_start_of_keeper(&mut self, unit: &str, effects: &mut Effects) {
+        let is_start = |job: &Job| {
+            job.kind == "start"
+                && job
+                    .unit
+                    .strip_prefix(KEEPER)
+                    .is_some_and(|kept| kept == unit)
+        };
+        let found = self.jobs.iter().find(|(_, job)| is_start(job));
+        if let Some(number) = found.map(|(number, _)| *number) {
+            self.remove(number, "canceled", effects);
+        }
     }
 
     fn time(&self, prng: &mut Prng) -> Duration {
@@ -226,6 +285,7 @@ impl Systemd {
             other => other,
         };
         effects.signals.extend(unit_changed(&name, unit));
+        self.follow(&name, &mut effects);
         let result = match (failed, kind) {
             (true, "start" | "restart" | "reload") => {
                 *prng.pick(&["failed", "timeout", "dependency"])
