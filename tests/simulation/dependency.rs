@@ -153,10 +153,10 @@ impl Dependency {
 /// the fault.
 pub fn run_all(stops: bool, times: &[Duration]) -> u64 {
     let plan = Plan { stops, fault: None };
-    let (calm, steps) = Dependency::new().run(&plan).unwrap();
+    let (calm, count) = Dependency::new().run(&plan).unwrap();
     assert_eq!(calm.active(), [!stops; 3], "without a fault");
     let mut runs = 0;
-    for step in 0..=steps {
+    for step in 0..=count {
         let faults = Fault::all(SOURCE).into_iter().chain(Fault::all(TARGET));
         let faults = faults.zip(0..).filter(|(_, number)| {
             // Each fault at every fifth step, for less time.
