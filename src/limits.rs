@@ -164,6 +164,9 @@ pub const MAX_QUEUED_TO_CLIENTS: usize = 4 * MAX_QUEUED_TO_CLIENT;
 /// those of clients without the bus, have their ends told whether it reads or not. A bus that is
 /// this far behind has been stuck for long.
 pub const MAX_QUEUED_TO_STUCK_BUS: usize = 4 * MAX_QUEUED_TO_BUS;
+/// Bytes of signals that came to a client before the answer that it waits for: far above what a fleet
+/// tells in that time, and no burden.
+pub const MAX_KEPT_SIGNALS: usize = MAX_BUS_MESSAGE;
 /// Largest message from the manager to an agent. The largest are lists of unit files to enable.
 pub const MAX_MESSAGE_FROM_MANAGER: usize = 1 << 20;
 /// Bytes that an agent has waiting for the manager: two of the largest answers. A manager this

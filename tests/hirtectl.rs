@@ -11,6 +11,8 @@
 mod bus;
 #[path = "hirtectl/commands.rs"]
 mod commands;
+#[path = "hirtectl/hostile.rs"]
+mod hostile;
 #[path = "hirtectl/json.rs"]
 mod json;
 #[path = "hirtectl/mock.rs"]
@@ -19,6 +21,8 @@ mod mock;
 mod shells;
 #[path = "support/tree.rs"]
 mod tree;
+#[path = "support/zbus_runtime.rs"]
+mod zbus_runtime;
 
 use std::{
     fs,
@@ -495,8 +499,8 @@ fn errors_of_nodes_and_units_have_sentences_and_numbers() {
     bus.run(&["list-units", "stranger"]).expect(
         FAILED,
         "",
-        "ListUnits of the manager has an unexpected form: Signature mismatch: got `s`, expected \
-         `a(ssssssouso)`\n",
+        "ListUnits of the manager has an unexpected form: signature 's' instead of \
+         'a(ssssssouso)'\n",
     );
 }
 

@@ -6,8 +6,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, io::Write};
 
-use async_io::Timer;
-use smol::future::FutureExt;
+use smol::future::or;
 
 use super::{
     arguments::{
@@ -15,13 +14,13 @@ use super::{
         table::{COMMANDS, HELP, OPTIONS, Opt, Spec},
         words::{JOB_MODES, METRICS, ONLINE, SIGNALS, WHOM},
     },
-    client::{Call, Client},
+    call::Call,
+    client::{self, Client, Executor},
     error::{Error, Subject},
     list_jobs, list_unit_files, list_units, nodes,
     output::is_hostile,
-    runtime::{self, SmolRuntime},
 };
-use crate::limits;
+use crate::{limits, reactor::sleep};
 
 /// Candidates, and what each is.
 type Candidates = BTreeMap<String, String>;
@@ -56,12 +55,12 @@ pub(super) fn run(words: &[String]) {
         [before @ .., last] => (last.as_str(), before),
         [] => ("", words),
     };
-    let candidates = runtime::block_on(async |runtime| {
+    let candidates = client::block_on(async |executor| {
         let slow = async {
-            Timer::after(limits::COMPLETION).await;
+            sleep(limits::COMPLETION).await;
             Candidates::new()
         };
-        candidates(&runtime, before, last).or(slow).await
+        or(candidates(&executor, before, last), slow).await
     });
     let mut lines = String::new();
     for (candidate, what) in &candidates {
@@ -76,12 +75,12 @@ pub(super) fn run(words: &[String]) {
     let _ = std::io::stdout().write_all(lines.as_bytes());
 }
 
-async fn candidates(runtime: &SmolRuntime, before: &[String], last: &str) -> Candidates {
+async fn candidates(executor: &Executor, before: &[String], last: &str) -> Candidates {
     let Some(at) = before.iter().position(|word| !word.starts_with('-')) else {
         return if last.starts_with('-') {
             options(OPTIONS)
         } else {
-            of_words(runtime, &[Kind::Command], "").await
+            of_words(executor, &[Kind::Command], "").await
         };
     };
     let Some(spec) = read::find(&before[at..]) else {
@@ -94,7 +93,7 @@ async fn candidates(runtime: &SmolRuntime, before: &[String], last: &str) -> Can
     let typed = Typed::read(spec, &before[after..]);
     if let Some(option) = typed.open {
         return match option {
-            "node" => of_words(runtime, &[Kind::Node], "").await,
+            "node" => of_words(executor, &[Kind::Node], "").await,
             option => words(values(option)),
         };
     }
@@ -113,7 +112,7 @@ async fn candidates(runtime: &SmolRuntime, before: &[String], last: &str) -> Can
         return state_files(last);
     }
     let node = typed.arguments.first().copied().unwrap_or_default();
-    let mut found = of_words(runtime, &kinds, node).await;
+    let mut found = of_words(executor, &kinds, node).await;
     // Nobody names a unit twice.
     for unit in typed.arguments.iter().skip(1) {
         found.remove(*unit);
@@ -244,7 +243,7 @@ fn state_files(start: &str) -> Candidates {
 }
 
 /// The candidates of these kinds; units are those of the node.
-async fn of_words(runtime: &SmolRuntime, kinds: &[Kind], node: &str) -> Candidates {
+async fn of_words(executor: &Executor, kinds: &[Kind], node: &str) -> Candidates {
     let mut found = Candidates::new();
     let mut client = None;
     for kind in kinds {
@@ -254,7 +253,7 @@ async fn of_words(runtime: &SmolRuntime, kinds: &[Kind], node: &str) -> Candidat
             Kind::Words(given) => words(given),
             of_fleet => {
                 if client.is_none() {
-                    client = Client::connect(runtime.clone()).await.ok();
+                    client = Client::connect(executor).await.ok();
                 }
                 let Some(client) = &mut client else {
                     continue;

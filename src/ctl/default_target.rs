@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    client::{Call, Client, decode},
+    call::{Call, decode},
+    client::Client,
     error::{Error, Subject},
     exit_status::ExitStatus,
     output::Output,
@@ -26,7 +27,7 @@ pub(super) async fn get(
     let path = client.node(node).await?;
     let call = Call::node(&path, "GetDefaultTarget", &());
     let body = client.call(call, Subject::Node(node)).await?;
-    let target: &str = decode("GetDefaultTarget", &body)?;
+    let (target,): (&str,) = decode("GetDefaultTarget", &body)?;
     output.line(target);
     output.record(&Record { node, target });
     Ok(ExitStatus::Done)
@@ -43,7 +44,7 @@ pub(super) async fn set(
     let force = true;
     let call = Call::node(&path, "SetDefaultTarget", &(target, force));
     let body = client.call(call, Subject::Units(node)).await?;
-    let changes: Vec<_> = decode("SetDefaultTarget", &body)?;
+    let (changes,): (Vec<_>,) = decode("SetDefaultTarget", &body)?;
     unit_files::print(output, node, &changes);
     Ok(ExitStatus::Done)
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::{client::Refusal, exit_status::ExitStatus};
+use super::{call::Refusal, exit_status::ExitStatus};
 use crate::{
     bus::{
         JobKind, error_name,
@@ -27,14 +27,14 @@ pub enum Error {
         /// The private socket, if it was tried before, and why it could not be reached.
         private: Option<(PathBuf, io::Error)>,
         /// Why the bus could not be reached.
-        error: zbus::Error,
+        error: io::Error,
     },
     /// The manager does not let us in by its private socket.
     ConnectPrivate {
         /// The socket.
         path: PathBuf,
         /// What went wrong.
-        error: zbus::Error,
+        error: io::Error,
     },
     /// The private connection to the manager ended.
     ManagerClosed,
@@ -46,6 +46,8 @@ pub enum Error {
     ManagerLeft,
     /// The manager left the bus while we watched what it tells.
     WatchEnded,
+    /// More signals came before an answer than we keep.
+    Flooded,
     /// The manager did not answer this method in time.
     NoAnswer {
         /// The method that was called.
@@ -210,6 +212,7 @@ impl Error {
             | Self::ManagerLeft
             | Self::WatchEnded
             | Self::NoAgent
+            | Self::Flooded
             | Self::NoAnswer { .. } => ExitStatus::NoManager,
             Self::Offline { .. } => ExitStatus::NodeOffline,
             Self::Job { result, .. } if result == "node-lost" => ExitStatus::NodeOffline,
@@ -267,6 +270,11 @@ impl fmt::Display for Error {
                 f,
                 "No agent owns the name {AGENT_BUS_NAME} on the system bus: is hirte-agent.service \
                  running?"
+            ),
+            Self::Flooded => write!(
+                f,
+                "The manager told more than {} MiB before it answered",
+                limits::MAX_KEPT_SIGNALS >> 20
             ),
             Self::UnknownJob { id } => write!(f, "There is no job {id}"),
             Self::NoAnswer { method } => write!(

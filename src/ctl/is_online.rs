@@ -2,18 +2,16 @@
 
 use std::time::Instant;
 
-use async_io::Timer;
 use serde::Serialize;
-use zbus::Variant;
 
 use super::{
     arguments::commands::IsOnline,
-    client::{Call, Client, decode, rule},
+    call::{Call, only_property},
+    client::{Client, Executor, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
     nodes,
     output::Output,
-    runtime::SmolRuntime,
 };
 use crate::{
     bus::names::{
@@ -21,6 +19,7 @@ use crate::{
         MANAGER_INTERFACE, MANAGER_PATH, PROPERTIES_INTERFACE,
     },
     limits,
+    reactor::sleep,
 };
 
 /// The answer as JSON.
@@ -36,14 +35,14 @@ struct Record<'a> {
 /// Prints the state. Success if that is online, or becomes so in the time given; with `--monitor`
 /// then waits for the day on which it no longer is.
 pub(super) async fn run(
-    runtime: &SmolRuntime,
+    executor: &Executor,
     output: &mut Output,
     of: &IsOnline,
 ) -> Result<ExitStatus, Error> {
     let deadline = Instant::now() + of.wait.0;
     let mut client = None;
     let status = loop {
-        let status = ask(runtime, &mut client, of).await;
+        let status = ask(executor, &mut client, of).await;
         let may_change = match &status {
             Ok(status) => !is_online(status),
             Err(error) => error.status() == ExitStatus::NoManager,
@@ -51,7 +50,7 @@ pub(super) async fn run(
         if !may_change || Instant::now() >= deadline {
             break status?;
         }
-        Timer::after(limits::ONLINE_POLL).await;
+        sleep(limits::ONLINE_POLL).await;
     };
     print(output, of, &status);
     if !is_online(&status) {
@@ -79,17 +78,17 @@ fn print(output: &mut Output, of: &IsOnline, status: &str) {
 
 /// Asks over the connection that there is, or a new one.
 async fn ask(
-    runtime: &SmolRuntime,
+    executor: &Executor,
     client: &mut Option<Client>,
     of: &IsOnline,
 ) -> Result<String, Error> {
     let mut connected = match client.take() {
         Some(client) => client,
-        None if of.what.0 == "agent" => Client::connect_to_bus(runtime.clone()).await?,
-        None => Client::connect(runtime.clone()).await?,
+        None if of.what.0 == "agent" => Client::connect_to_bus(executor).await?,
+        None => Client::connect(executor).await?,
     };
     let status = status(&mut connected, of).await;
-    if !matches!(status, Err(Error::BusLost)) {
+    if !matches!(status, Err(Error::BusLost | Error::ManagerClosed)) {
         *client = Some(connected);
     }
     status
@@ -110,13 +109,7 @@ async fn status(client: &mut Client, of: &IsOnline) -> Result<String, Error> {
             Error::NoManager if peer == AGENT_BUS_NAME => Error::NoAgent,
             error => error,
         })?;
-    let status: Variant<'_> = decode("Status", &body)?;
-    <&str>::try_from(&status)
-        .map(str::to_owned)
-        .map_err(|error| Error::Malformed {
-            member: "Status",
-            reason: error.to_string(),
-        })
+    only_property::<&str>("Status", &body).map(str::to_owned)
 }
 
 /// Waits until it is no longer online, which is a failure.

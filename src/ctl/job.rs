@@ -1,16 +1,17 @@
 //! `hirtectl start|stop|restart|reload NODE UNIT…`: requests jobs and waits for their ends.
 
 use serde::Serialize;
-use zbus::OwnedObjectPath;
 
 use super::{
     arguments::commands::Job,
-    client::{Call, Client, Signal, decode},
+    call::{Call, decode},
+    client::{Client, Signal},
     error::Error,
     exit_status::ExitStatus,
     output::Output,
     units,
 };
+use crate::bus::body::PathRef;
 
 /// A job and how it ended.
 #[derive(Serialize)]
@@ -43,7 +44,11 @@ pub(super) async fn run(
         node,
         units,
         |path, unit| Call::node(path, method, &(unit, mode)),
-        |_, body| decode::<OwnedObjectPath>(method, &body?),
+        |_, body| {
+            let body = body?;
+            let (PathRef(job),) = decode(method, &body)?;
+            Ok(String::from(job))
+        },
     )
     .await?;
     let mut parts = vec![output.complain_of_each(&failures)];
@@ -72,13 +77,7 @@ pub(super) async fn run(
 }
 
 /// Prints how a job ended, and complains if that was no success.
-fn ended(
-    output: &mut Output,
-    request: &Job,
-    unit: &str,
-    job: &OwnedObjectPath,
-    result: String,
-) -> ExitStatus {
+fn ended(output: &mut Output, request: &Job, unit: &str, job: &str, result: String) -> ExitStatus {
     print(output, request, unit, job, Some(&result));
     match result.as_str() {
         "done" | "skipped" => ExitStatus::Done,
@@ -91,13 +90,7 @@ fn ended(
     }
 }
 
-fn print(
-    output: &mut Output,
-    request: &Job,
-    unit: &str,
-    job: &OwnedObjectPath,
-    result: Option<&str>,
-) {
+fn print(output: &mut Output, request: &Job, unit: &str, job: &str, result: Option<&str>) {
     let kind = request.kind;
     let id = id_of(job);
     output.line(&match (result, id) {

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
-    client::{Call, Client, decode},
+    call::{Call, decode, properties, property},
+    client::Client,
     error::{Error, Subject},
     exit_status::ExitStatus,
-    nodes::{properties, property},
     output::{Cell, Column, Look, Output},
 };
 use crate::bus::{
@@ -105,7 +105,8 @@ pub(super) async fn ids(client: &mut Client) -> Result<BTreeSet<u32>, Error> {
         Err(refusal) if refusal.name == error_name::UNKNOWN_OBJECT => return Ok(BTreeSet::new()),
         Err(refusal) => return Err(Error::from_refusal(refusal, Subject::Fleet)),
     };
-    Ok(children(decode("Introspect", &body)?))
+    let (description,): (&str,) = decode("Introspect", &body)?;
+    Ok(children(description))
 }
 
 /// The numbers among the names of the child objects in a description (D-Bus Specification,

@@ -1,17 +1,17 @@
 //! `hirtectl list-unit-files`: the installed unit files of one node or of all that are online.
 
 use serde::Serialize;
-use zbus::message::Body;
 
 use super::{
     arguments::commands::List,
-    client::{Call, Client, decode},
+    call::{Call, decode},
+    client::Client,
     error::{Error, Subject},
     exit_status::ExitStatus,
     glob, nodes,
     output::{Cell, Column, Look, Output},
 };
-use crate::bus::error_name;
+use crate::bus::{Body, error_name};
 
 /// A row of the list.
 #[derive(Debug, Serialize)]
@@ -101,7 +101,7 @@ async fn node_by_node(
 
 /// Reads the answer of a node's `ListUnitFiles`.
 pub(super) fn of_node<'b>(node: &'b str, body: &'b Body) -> Result<Vec<UnitFile<'b>>, Error> {
-    let files: Vec<(&str, &str)> = decode("ListUnitFiles", body)?;
+    let (files,): (Vec<(&str, &str)>,) = decode("ListUnitFiles", body)?;
     let files = files.into_iter();
     Ok(files
         .map(|(path, state)| unit_file(node, path, state))

@@ -1,17 +1,17 @@
 //! `hirtectl list-units`: the loaded units of one node or of all that are online.
 
 use serde::Serialize;
-use zbus::{ObjectPath, message::Body};
 
 use super::{
     arguments::commands::List,
-    client::{Call, Client, decode},
+    call::{Call, decode},
+    client::Client,
     error::{Error, Subject},
     exit_status::ExitStatus,
     glob, nodes,
     output::{Cell, Column, Look, Output},
 };
-use crate::bus::error_name;
+use crate::bus::{Body, body::PathRef, error_name};
 
 /// A unit as systemd lists it (`ListUnits` in org.freedesktop.systemd1(5)): name, description, load
 /// state, active state, sub state, followed unit, object, and the job's id, type and object.
@@ -22,10 +22,10 @@ type ListedUnit<'b> = (
     &'b str,
     &'b str,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
     u32,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
 );
 
 /// The same behind the name of its node.
@@ -37,10 +37,10 @@ type FleetUnit<'b> = (
     &'b str,
     &'b str,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
     u32,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
 );
 
 /// A row of the list.
@@ -142,7 +142,7 @@ async fn node_by_node(
 }
 
 pub(super) fn units_of_node<'b>(node: &'b str, body: &'b Body) -> Result<Vec<Unit<'b>>, Error> {
-    let units: Vec<ListedUnit<'_>> = decode("ListUnits", body)?;
+    let (units,): (Vec<ListedUnit<'_>>,) = decode("ListUnits", body)?;
     let units = units.into_iter();
     Ok(units
         .map(|(name, description, load, active, sub, ..)| Unit {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    client::{Call, Client, Signal, decode, is_from, rule},
+    call::{Call, decode},
+    client::{Client, Signal, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
     output::Output,
@@ -60,19 +61,17 @@ pub(super) async fn listen(client: &mut Client, output: &mut Output) -> Result<E
         match client.next_signal().await? {
             Signal::ManagerLeft => return Err(Error::WatchEnded),
             Signal::JobRemoved { .. } => {}
-            Signal::Told(message) if !is_from(&message, METRICS_PATH) => {}
+            Signal::Told(message) if message.path != METRICS_PATH => {}
             Signal::Told(message) => {
-                let body = message.body();
-                let header = message.header();
-                let member = header.member().map(zbus::names::MemberName::as_str);
-                match member {
-                    Some("StartUnitJobMetrics") => {
+                let body = &message.body;
+                match message.member.as_str() {
+                    "StartUnitJobMetrics" => {
                         let (node, job, unit, job_us, unit_us) =
-                            decode("StartUnitJobMetrics", &body)?;
+                            decode("StartUnitJobMetrics", body)?;
                         print_start(output, (node, job, unit), job_us, unit_us);
                     }
-                    Some("AgentJobMetrics") => {
-                        let (node, unit, method, us) = decode("AgentJobMetrics", &body)?;
+                    "AgentJobMetrics" => {
+                        let (node, unit, method, us) = decode("AgentJobMetrics", body)?;
                         print_agent(output, node, unit, method, us);
                     }
                     _ => {}

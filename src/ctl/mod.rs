@@ -5,6 +5,7 @@
 //! a script.
 
 mod arguments;
+mod call;
 mod client;
 mod complete;
 mod daemon_reload;
@@ -23,7 +24,6 @@ mod monitor;
 mod nodes;
 mod output;
 mod progress;
-pub mod runtime;
 mod set_loglevel;
 mod state;
 mod status;
@@ -87,9 +87,9 @@ fn run(command: &Command, output: &mut Output) -> ExitStatus {
         output.record(&VersionRecord { version });
         return ExitStatus::Done;
     }
-    let result = runtime::block_on(async |runtime| {
+    let result = client::block_on(async |executor| {
         if let Command::IsOnline(of) = command {
-            return is_online::run(&runtime, output, of).await;
+            return is_online::run(&executor, output, of).await;
         }
         let state = match command {
             Command::State(of) => match state::prepare(of, output) {
@@ -98,7 +98,7 @@ fn run(command: &Command, output: &mut Output) -> ExitStatus {
             },
             _ => None,
         };
-        let mut client = Client::connect(runtime).await?;
+        let mut client = Client::connect(&executor).await?;
         client.waiting_for("Waiting for the manager".to_owned());
         match &state {
             Some(ready) => state::run(&mut client, output, ready).await,

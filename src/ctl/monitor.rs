@@ -1,20 +1,18 @@
 //! `hirtectl monitor [NODE [UNIT…]]`: tells what happens to units.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::{Map, Value};
-use zbus::{Message, OwnedObjectPath, Variant};
 
 use super::{
     arguments::commands::full_names,
-    client::{Call, Client, Signal, decode, is_from, rule},
+    call::{Call, Variant, decode, decode_with},
+    client::{Client, Signal, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
     json,
     output::Output,
 };
-use crate::bus::names::MONITOR_INTERFACE;
+use crate::bus::{Message, body::PathRef, names::MONITOR_INTERFACE};
 
 /// What stands for all nodes or all units.
 const ALL: &str = "*";
@@ -65,9 +63,9 @@ pub(super) async fn run(
     let body = client
         .call(Call::manager("CreateMonitor", &()), Subject::Fleet)
         .await?;
-    let monitor: OwnedObjectPath = decode("CreateMonitor", &body)?;
-    output.line(&format!("Monitor path: {}", monitor.as_str()));
-    client.watch(&[rule(&monitor, None)]).await?;
+    let (PathRef(monitor),) = decode("CreateMonitor", &body)?;
+    output.line(&format!("Monitor path: {monitor}"));
+    client.watch(&[rule(monitor, None)]).await?;
     let units = if units.is_empty() {
         vec![ALL.to_owned()]
     } else {
@@ -77,10 +75,10 @@ pub(super) async fn run(
         output.line(&format!("Subscribing to node '{node}' and unit '{unit}'"));
     }
     let call = Call::object(
-        &monitor,
+        monitor,
         MONITOR_INTERFACE,
         "SubscribeList",
-        &(node, &units),
+        &(node, units.as_slice()),
     );
     client.call(call, Subject::Node(node)).await?;
     output.flush();
@@ -90,7 +88,7 @@ pub(super) async fn run(
             Signal::ManagerLeft => return Err(Error::WatchEnded),
             Signal::JobRemoved { .. } => {}
             // Without a bus what other monitors tell comes here, too.
-            Signal::Told(message) if !is_from(&message, &monitor) => {}
+            Signal::Told(message) if message.path != monitor => {}
             Signal::Told(message) => {
                 tell(output, &message)?;
                 output.flush();
@@ -111,10 +109,10 @@ fn names(arguments: &[String]) -> Vec<String> {
 }
 
 fn tell(output: &mut Output, message: &Message) -> Result<(), Error> {
-    let (header, body) = (message.header(), message.body());
-    let record = match header.member().map(zbus::names::MemberName::as_str) {
-        Some("UnitNew") => {
-            let (node, unit, reason) = decode("UnitNew", &body)?;
+    let body = &message.body;
+    let record = match message.member.as_str() {
+        "UnitNew" => {
+            let (node, unit, reason) = decode("UnitNew", body)?;
             headline(
                 output,
                 node,
@@ -123,8 +121,8 @@ fn tell(output: &mut Output, message: &Message) -> Result<(), Error> {
             );
             Record::UnitNew { node, unit, reason }
         }
-        Some("UnitRemoved") => {
-            let (node, unit, reason) = decode("UnitRemoved", &body)?;
+        "UnitRemoved" => {
+            let (node, unit, reason) = decode("UnitRemoved", body)?;
             headline(
                 output,
                 node,
@@ -133,8 +131,8 @@ fn tell(output: &mut Output, message: &Message) -> Result<(), Error> {
             );
             Record::UnitRemoved { node, unit, reason }
         }
-        Some("UnitStateChanged") => {
-            let (node, unit, active, sub, reason) = decode("UnitStateChanged", &body)?;
+        "UnitStateChanged" => {
+            let (node, unit, active, sub, reason) = decode("UnitStateChanged", body)?;
             let what = format!("Unit state changed (reason: {reason})");
             headline(output, node, unit, &what);
             output.line_in(&format!("Active: {active} ({sub})"));
@@ -146,9 +144,12 @@ fn tell(output: &mut Output, message: &Message) -> Result<(), Error> {
                 reason,
             }
         }
-        Some("UnitPropertiesChanged") => {
-            let (node, unit, interface, changed): (_, _, _, BTreeMap<&str, Variant<'_>>) =
-                decode("UnitPropertiesChanged", &body)?;
+        "UnitPropertiesChanged" => {
+            let (node, unit, interface, changed) =
+                decode_with("UnitPropertiesChanged", body, "sssa{sv}", |reader| {
+                    let of = (reader.str()?, reader.str()?, reader.str()?);
+                    Ok((of.0, of.1, of.2, Variant::read_all(reader)?))
+                })?;
             let what = format!("Unit properties changed (Interface: {interface})");
             headline(output, node, unit, &what);
             let mut properties = Map::new();

@@ -1,15 +1,16 @@
 //! What the manager tells about nodes, for `list-nodes` and `status`.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use zbus::{ObjectPath, OwnedObjectPath, Variant, message::Body};
 
 use super::{
-    client::{Answer, Call, Client, Refusal, decode},
+    call::{Answer, Call, Refusal, decode, properties, property},
+    client::Client,
     error::{Error, Subject},
 };
+use crate::bus::body::PathRef;
 
 /// A node and its properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +65,12 @@ pub(super) async fn of_fleet(client: &mut Client) -> Result<(Vec<Node>, Vec<Erro
     let body = client
         .call(Call::manager("ListNodes", &()), Subject::Fleet)
         .await?;
-    let listed: Vec<(&str, ObjectPath<'_>, &str)> = decode("ListNodes", &body)?;
+    let (listed,): (Vec<(&str, PathRef<'_>, &str)>,) = decode("ListNodes", &body)?;
     let mut nodes = Vec::new();
     nodes.resize_with(listed.len(), || None);
     let calls = listed
         .iter()
-        .map(|(_, path, _)| Call::node_properties(path));
+        .map(|(_, PathRef(path), _)| Call::node_properties(path));
     let answered = |index: usize, answer| {
         nodes[index] = Some(node_of(listed[index].0, answer));
     };
@@ -85,13 +86,14 @@ pub(super) async fn of_fleet(client: &mut Client) -> Result<(Vec<Node>, Vec<Erro
 }
 
 /// The names and paths of the nodes that are online, in the order of the configuration.
-pub(super) async fn online(client: &mut Client) -> Result<Vec<(String, OwnedObjectPath)>, Error> {
+pub(super) async fn online(client: &mut Client) -> Result<Vec<(String, String)>, Error> {
     let body = client
         .call(Call::manager("ListNodes", &()), Subject::Fleet)
         .await?;
-    let nodes: Vec<(String, OwnedObjectPath, &str)> = decode("ListNodes", &body)?;
+    let (nodes,): (Vec<(&str, PathRef<'_>, &str)>,) = decode("ListNodes", &body)?;
     let online = nodes.into_iter().filter(|(.., state)| *state == "online");
-    Ok(online.map(|(name, path, _)| (name, path)).collect())
+    let owned = online.map(|(name, PathRef(path), _)| (name.to_owned(), path.to_owned()));
+    Ok(owned.collect())
 }
 
 /// The nodes that failed to answer, as the lists of the whole fleet name them: node, error, message.
@@ -146,31 +148,6 @@ fn node_of(name: &str, answer: Answer) -> Result<Node, Error> {
         last_seen_s: times.0,
         last_seen: LastSeen::read(times, Duration::try_from(now).unwrap_or_default()),
     })
-}
-
-/// Reads the answer of `GetAll` or `GetUnitProperties`.
-pub(super) fn properties<'b>(
-    method: &'static str,
-    body: &'b Body,
-) -> Result<HashMap<&'b str, Variant<'b>>, Error> {
-    decode(method, body)
-}
-
-/// One of several properties.
-pub(super) fn property<'v, T>(
-    properties: &'v HashMap<&str, Variant<'_>>,
-    name: &'static str,
-) -> Result<T, Error>
-where
-    T: TryFrom<&'v Variant<'v>>,
-{
-    properties
-        .get(name)
-        .and_then(|value| T::try_from(value).ok())
-        .ok_or_else(|| Error::Malformed {
-            member: name,
-            reason: "the property is missing or has another type".to_owned(),
-        })
 }
 
 impl LastSeen {

@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_io::Timer;
-use smol::future::FutureExt;
+use smol::future::or;
 
 use super::output::escape;
+use crate::reactor::sleep;
 
 /// How long a wait goes without a word, and how often the line is written anew.
 const STEP: Duration = Duration::from_secs(1);
@@ -52,13 +52,12 @@ impl Progress {
             let elapsed = self.started.elapsed();
             let steps = u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX);
             let next = self.started + STEP * steps.saturating_add(1);
-            let output = async { Some(future.as_mut().await) }
-                .or(async {
-                    Timer::at(next).await;
-                    None
-                })
-                .await;
-            match output {
+            let step = async {
+                sleep(next.saturating_duration_since(Instant::now())).await;
+                None
+            };
+            let output = or(async { Some(future.as_mut().await) }, step);
+            match output.await {
                 Some(output) => return output,
                 None => line.show(label, self.started.elapsed()),
             }

@@ -1,7 +1,8 @@
 //! `hirtectl set-loglevel [NODE] LEVEL`: what the manager or a node's agent logs.
 
 use super::{
-    client::{Call, Client},
+    call::Call,
+    client::Client,
     error::{Error, Subject},
     exit_status::ExitStatus,
 };
@@ -13,11 +14,11 @@ pub(super) async fn run(
     level: &str,
 ) -> Result<ExitStatus, Error> {
     let (call, subject) = match node {
-        None => (Call::manager("SetLogLevel", &level), Subject::Fleet),
+        None => (Call::manager("SetLogLevel", &(level,)), Subject::Fleet),
         Some(node) => {
             let path = client.node(node).await?;
             (
-                Call::node(&path, "SetLogLevel", &level),
+                Call::node(&path, "SetLogLevel", &(level,)),
                 Subject::Node(node),
             )
         }

@@ -5,13 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_io::Timer;
-use smol::future::FutureExt;
-use zbus::{Message, OwnedObjectPath};
-
 use super::{
     arguments::commands::full_names,
-    client::{Call, Client, Signal, decode, is_from, rule},
+    call::{Call, decode},
+    client::{Client, Signal, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
     nodes::{self, Node},
@@ -19,7 +16,11 @@ use super::{
     unit_status::UnitStatus,
     units,
 };
-use crate::bus::names::{MANAGER_PATH, MONITOR_INTERFACE};
+use crate::bus::{
+    Message,
+    body::PathRef,
+    names::{MANAGER_PATH, MONITOR_INTERFACE},
+};
 
 const NODE_LOOK: Look = Look {
     separator: " | ",
@@ -82,13 +83,13 @@ pub(super) async fn watch(
         let body = client
             .call(Call::manager("CreateMonitor", &()), Subject::Fleet)
             .await?;
-        let path: OwnedObjectPath = decode("CreateMonitor", &body)?;
-        rules.push(rule(&path, None));
+        let (PathRef(path),) = decode("CreateMonitor", &body)?;
+        rules.push(rule(path, None));
         client.watch(&rules).await?;
-        let what = (node, full_names(units));
-        let call = Call::object(&path, MONITOR_INTERFACE, "SubscribeList", &what);
+        let what = (node.as_str(), full_names(units));
+        let call = Call::object(path, MONITOR_INTERFACE, "SubscribeList", &what);
         client.call(call, Subject::Units(node)).await?;
-        monitor = Some(path);
+        monitor = Some(path.to_owned());
     } else {
         client.watch(&rules).await?;
     }
@@ -108,8 +109,7 @@ pub(super) async fn watch(
             output.line("");
         }
         output.flush();
-        let path = monitor.as_ref().map(|path| path.as_str());
-        change(client, path, shows_ages.then_some(AGE_STEP)).await?;
+        change(client, monitor.as_deref(), shows_ages.then_some(AGE_STEP)).await?;
     }
 }
 
@@ -122,15 +122,11 @@ async fn change(
     let mut deadline = at_most.map(|time| Instant::now() + time);
     let mut has_changed = false;
     loop {
-        let signal = async { client.next_signal().await.map(Some) };
         let signal = match deadline {
-            None => signal.await?,
+            None => Some(client.next_signal().await?),
             Some(deadline) => {
-                let late = async {
-                    Timer::at(deadline).await;
-                    Ok(None)
-                };
-                signal.or(late).await?
+                let left = deadline.saturating_duration_since(Instant::now());
+                client.next_signal_within(left).await?
             }
         };
         match signal {
@@ -147,9 +143,7 @@ async fn change(
 }
 
 fn concerns(message: &Message, monitor: Option<&str>) -> bool {
-    let header = message.header();
-    let member = header.member().map(zbus::names::MemberName::as_str);
-    member == Some(CONNECTION) || monitor.is_some_and(|monitor| is_from(message, monitor))
+    message.member == CONNECTION || monitor.is_some_and(|monitor| message.path == monitor)
 }
 
 async fn show(

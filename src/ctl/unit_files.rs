@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::{
     arguments::commands::{UnitFiles, Units},
-    client::{Call, Client, decode},
+    call::{Call, decode},
+    client::Client,
     daemon_reload,
     error::{Error, Subject},
     exit_status::ExitStatus,
@@ -53,7 +54,11 @@ pub(super) async fn enable(
 ) -> Result<ExitStatus, Error> {
     let Units { node, units } = &how.of;
     let path = client.node(node).await?;
-    let call = Call::node(&path, "EnableUnitFiles", &(units, how.runtime, how.force));
+    let call = Call::node(
+        &path,
+        "EnableUnitFiles",
+        &(units.as_slice(), how.runtime, how.force),
+    );
     let body = client.call(call, Subject::Units(node)).await?;
     let (has_install_info, changes): (bool, Vec<Change<'_>>) = decode("EnableUnitFiles", &body)?;
     print(output, node, &changes);
@@ -74,9 +79,10 @@ pub(super) async fn disable(
 ) -> Result<ExitStatus, Error> {
     let Units { node, units } = &how.of;
     let path = client.node(node).await?;
-    let call = Call::node(&path, "DisableUnitFiles", &(units, how.runtime));
+    let call = Call::node(&path, "DisableUnitFiles", &(units.as_slice(), how.runtime));
     let body = client.call(call, Subject::Units(node)).await?;
-    print(output, node, &decode::<Vec<_>>("DisableUnitFiles", &body)?);
+    let (changes,): (Vec<Change<'_>>,) = decode("DisableUnitFiles", &body)?;
+    print(output, node, &changes);
     if how.reload {
         daemon_reload::reload(client, node, &path).await?;
     }
@@ -111,10 +117,11 @@ pub(super) async fn is_enabled(
         client,
         node,
         units,
-        |path, unit| Call::node(path, "GetUnitFileState", &unit),
+        |path, unit| Call::node(path, "GetUnitFileState", &(unit,)),
         |unit, body| {
             let body = body.map_err(|error| error.naming(unit))?;
-            decode::<&str>("GetUnitFileState", &body).map(str::to_owned)
+            let (state,): (&str,) = decode("GetUnitFileState", &body)?;
+            Ok(state.to_owned())
         },
     )
     .await?;

@@ -1,11 +1,11 @@
 //! `hirtectl freeze|thaw|kill|reset-failed`: what systemd does to units at once, without a job.
 
 use serde::Serialize;
-use zbus::ObjectPath;
 
 use super::{
     arguments::commands::{Units, full_names},
-    client::{Answer, Call, Client},
+    call::{Answer, Call},
+    client::Client,
     error::{Error, Subject},
     exit_status::ExitStatus,
     nodes,
@@ -37,12 +37,12 @@ impl Operation {
         }
     }
 
-    fn call(self, node: &ObjectPath<'_>, unit: &str) -> Call {
+    fn call(self, node: &str, unit: &str) -> Call {
         match self {
-            Self::Freeze => Call::node(node, "FreezeUnit", &unit),
-            Self::Thaw => Call::node(node, "ThawUnit", &unit),
+            Self::Freeze => Call::node(node, "FreezeUnit", &(unit,)),
+            Self::Thaw => Call::node(node, "ThawUnit", &(unit,)),
             Self::Kill { whom, signal } => Call::node(node, "KillUnit", &(unit, whom, signal)),
-            Self::ResetFailed => Call::node(node, "ResetFailedUnit", &unit),
+            Self::ResetFailed => Call::node(node, "ResetFailedUnit", &(unit,)),
         }
     }
 }
@@ -80,7 +80,7 @@ pub(super) async fn run(
 ) -> Result<ExitStatus, Error> {
     let Units { node, units } = of;
     client.waiting_for(format!("Waiting for {node} to {}", operation.name()));
-    let call = |path: &ObjectPath<'_>, unit: &str| operation.call(path, unit);
+    let call = |path: &str, unit: &str| operation.call(path, unit);
     let (done, failures) =
         units::ask_each(client, node, units, call, |_, body| body.map(drop)).await?;
     for (unit, ()) in &done {

@@ -1,20 +1,17 @@
 //! What `hirtectl status` tells of a unit: what `systemctl status` tells.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use zbus::{Variant, message::Body};
 
 use super::{
     arguments::words::SIGNALS,
+    call::{Properties, properties, property},
     error::Error,
-    nodes::{LastSeen, properties, property},
+    nodes::LastSeen,
     output::{Cell, Colour, Output},
 };
-use crate::logging::civil_date;
+use crate::{bus::Body, logging::civil_date};
 
 /// A unit, also as JSON. What does not apply or is not known is none.
 #[derive(Debug, Serialize)]
@@ -48,8 +45,6 @@ pub(super) struct UnitStatus {
     /// Its exit status or signal.
     pub main_status: Option<i32>,
 }
-
-type Properties<'b> = HashMap<&'b str, Variant<'b>>;
 
 impl UnitStatus {
     /// Reads the answer of `GetUnitProperties` about all interfaces. Nothing for a unit that does

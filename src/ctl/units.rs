@@ -1,11 +1,11 @@
 //! Several units of one node in one command.
 
-use zbus::{ObjectPath, message::Body};
-
 use super::{
-    client::{Call, Client},
+    call::Call,
+    client::Client,
     error::{Error, Subject},
 };
+use crate::bus::Body;
 
 /// Makes a call for each unit of the node, all at once. `read` makes of each answer what is wanted.
 /// Returns that with the names of the units in their order, and what failed; that the node is
@@ -14,7 +14,7 @@ pub(super) async fn ask_each<T>(
     client: &mut Client,
     node: &str,
     units: &[String],
-    call: impl Fn(&ObjectPath<'_>, &str) -> Call,
+    call: impl Fn(&str, &str) -> Call,
     read: impl Fn(&str, Result<Body, Error>) -> Result<T, Error>,
 ) -> Result<(Vec<(String, T)>, Vec<Error>), Error> {
     let path = client.node(node).await?;

@@ -15,18 +15,17 @@ use std::{
     time::Duration,
 };
 
-use hirte::{
-    bus::names::{
-        JOB_PARENT_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, METRICS_INTERFACE,
-        METRICS_PATH, MONITOR_INTERFACE, job_path, node_path,
-    },
-    ctl::runtime::block_on,
+use hirte::bus::names::{
+    JOB_PARENT_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, METRICS_INTERFACE,
+    METRICS_PATH, MONITOR_INTERFACE, job_path, node_path,
 };
 use serde::Serialize;
 use smol::stream::StreamExt;
 use zbus::{
     Connection, DynamicType, Message, ObjectPath, Variant, connection::Builder, message::Type,
 };
+
+use crate::zbus_runtime::block_on;
 
 /// What the manager manages.
 pub struct Fleet {

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use zbus::OwnedObjectPath;
-
 use super::{
     facts::{self, Known},
     record::Taken,
@@ -39,7 +37,7 @@ pub(super) async fn run(
     };
     let paths = known
         .iter()
-        .map(|node| (node.name.as_str(), &node.path))
+        .map(|node| (node.name.as_str(), node.path.as_str()))
         .collect();
     let transition = Transition {
         arguments,
@@ -106,7 +104,7 @@ async fn look_again(
 struct Transition<'t> {
     arguments: &'t Apply,
     steps: &'t [Step],
-    paths: BTreeMap<&'t str, &'t OwnedObjectPath>,
+    paths: BTreeMap<&'t str, &'t str>,
 }
 
 impl Transition<'_> {
@@ -161,7 +159,7 @@ impl Transition<'_> {
         self.task(step, action, path).run(client).await
     }
 
-    fn task<'s>(&self, step: &'s Step, action: Action, path: &'s OwnedObjectPath) -> Task<'s> {
+    fn task<'s>(&self, step: &'s Step, action: Action, path: &'s str) -> Task<'s> {
         Task {
             node: &step.node,
             path,
@@ -172,8 +170,7 @@ impl Transition<'_> {
     }
 
     fn sentence(&self, step: &Step, action: Action, failure: &Failure) -> String {
-        let path = OwnedObjectPath::default();
-        failure.about(self.task(step, action, &path)).to_string()
+        failure.about(self.task(step, action, "")).to_string()
     }
 
     fn report(&self, output: &mut Output, index: usize, step: &Step, failure: Option<&Failure>) {
