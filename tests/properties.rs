@@ -156,7 +156,9 @@ fn a_fault_at_any_step_of_a_proxy_that_is_denied() {
 
 #[test]
 fn a_fault_at_any_step_of_a_proxy_that_ends() {
-    println!("{} runs", Course::TargetFails.run_all(&TIMES));
+    for course in [Course::TargetFails, Course::TargetStops] {
+        println!("{} runs", course.run_all(&TIMES));
+    }
 }
 
 #[test]

@@ -311,6 +311,16 @@ fn names_are_looked_up_at_each_attempt(laptop: &Node, rpi4: &Node) {
     restart(laptop, "hirte");
     wait_online_from(laptop, "rpi4", "192.168.42.15");
 
+    // What a reload can not take over is named.
+    configure_agent(
+        rpi4,
+        "ManagerHost=manager.example\nManagerPort=2021\nHeartbeatInterval=3s\n",
+    );
+    reload_agent(rpi4);
+    let text = "Not reloaded, as it needs a restart of hirte-agent: ManagerPort";
+    rpi4.wait_journal("hirte-agent", text, PATIENCE);
+    configure_agent(rpi4, "ManagerHost=manager.example\nManagerPort=2020\n");
+
     // A look-up that nobody answers: the loop goes on, and a later look-up succeeds.
     hosts("");
     rpi4.write(
@@ -521,10 +531,10 @@ fn needs(proxy: &str) -> String {
 
 const UNNEEDED: &str = "[Unit]\nStopWhenUnneeded=yes\n[Service]\nExecStart=sleep infinity\n";
 
-fn units_of_machine_and_user_need_each_other(
-    node: &Node,
-    as_user: &dyn Fn(&[&str]) -> lab::Output,
-) {
+/// Runs a command for somebody.
+type Runs<'r> = &'r dyn Fn(&[&str]) -> lab::Output;
+
+fn units_of_machine_and_user_need_each_other(node: &Node, as_user: Runs<'_>) {
     let (of_user, of_machine) = ("/etc/systemd/user", "/etc/systemd/system");
     node.write(&format!("{of_user}/app.service"), needs("rpi4_db"));
     node.write(&format!("{of_machine}/db.service"), UNNEEDED);
@@ -535,21 +545,16 @@ fn units_of_machine_and_user_need_each_other(
     node.write(&format!("{of_user}/session.service"), UNNEEDED);
     let user = |words: &[&str]| as_user(&[&["systemctl", "--user"], words].concat());
     let machine = |words: &[&str]| node.run(&[&["systemctl"], words].concat());
-    let sides: [(
-        &dyn Fn(&[&str]) -> lab::Output,
-        _,
-        &dyn Fn(&[&str]) -> lab::Output,
-        _,
-    ); 2] = [
+    let sides: [(Runs<'_>, _, Runs<'_>, _); 2] = [
         (&user, "app.service", &machine, "db.service"),
         (&machine, "panel.service", &user, "session.service"),
     ];
-    for systemctl in [&user as &dyn Fn(&[&str]) -> lab::Output, &machine] {
+    for systemctl in [&user as Runs<'_>, &machine] {
         let reloaded = systemctl(&["daemon-reload"]);
         assert!(reloaded.success(), "{reloaded}");
     }
     for (source, app, target, db) in sides {
-        let becomes = |side: &dyn Fn(&[&str]) -> lab::Output, unit: &str, wanted: &str| {
+        let becomes = |side: Runs<'_>, unit: &str, wanted: &str| {
             let what = format!("{unit} is {wanted}");
             eventually(PATIENCE, &what, || {
                 side(&["is-active", unit]).stdout.trim() == wanted

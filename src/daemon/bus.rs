@@ -112,7 +112,7 @@ impl Bus {
             Ok(stream) => {
                 let settings = LinkSettings {
                     max_message: limits::MAX_BUS_MESSAGE,
-                    max_queued: None,
+                    max_queued: Some(limits::MAX_QUEUED_TO_STUCK_BUS),
                     body_check: BodyCheck::Trusted,
                 };
                 let link = Link::open(executor, stream, Role::Client, settings, inbox, wrap);

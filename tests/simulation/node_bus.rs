@@ -150,7 +150,7 @@ impl World {
         };
         helper.asked_at = now;
         if !is_there {
-            return self.helper_answered(node, &client, Outcome::Absent);
+            return self.helper_answered(node, &client, &Outcome::Absent);
         }
         helper.waits = true;
         let (to, unit) = target_of(&helper.unit).unwrap();
@@ -179,18 +179,18 @@ impl World {
     }
 
     /// A call of a process was answered, or nobody is there to answer it.
-    pub fn helper_answered(&mut self, node: usize, client: &str, outcome: Outcome) {
+    pub fn helper_answered(&mut self, node: usize, client: &str, outcome: &Outcome) {
         let Some(mut helper) = self.helper_leaves(node, client) else {
             return;
         };
-        let is_absent = match &outcome {
+        let is_absent = match outcome {
             Outcome::Absent => true,
             Outcome::Refused(error) => {
                 helper.is_repeated && error.name == error_name::ADDRESS_IN_USE
             }
             Outcome::Done => false,
         };
-        let is_good = outcome == Outcome::Done || helper.command == Command::Remove;
+        let is_good = *outcome == Outcome::Done || helper.command == Command::Remove;
         if is_good || !is_absent {
             return self.helper_ends(node, &helper, is_good);
         }

@@ -268,7 +268,7 @@ impl World {
             | agent::Action::Ready
             | agent::Action::Status(_)
             | agent::Action::Watchdog
-            | agent::Action::ReloadLogSettings
+            | agent::Action::ReloadConfiguration
             | agent::Action::ReplyIntrospection { .. }
             | agent::Action::PropertiesChanged(_)
             | agent::Action::SetManagerAddress(_)

@@ -111,11 +111,11 @@ const REST: Duration = Duration::from_secs(35);
 
 /// The nodes of a fleet. Most may depend on most, itself included.
 fn nodes_of(names: &[String], prng: &mut Prng) -> Vec<NodeSettings> {
-    let mut settings = |name: &String| NodeSettings {
+    let settings = |name: &String| NodeSettings {
         name: name.clone(),
         may_depend_on: names.iter().filter(|_| prng.percent(75)).cloned().collect(),
     };
-    names.iter().map(|name| settings(name)).collect()
+    names.iter().map(settings).collect()
 }
 
 impl World {
@@ -430,7 +430,7 @@ impl World {
             Happening::JobStep(node, number) => self.job_step(node, number),
             Happening::HelperCalls(node, client) => self.helper_calls(node, client),
             Happening::HelperAnswered(node, client, outcome) => {
-                self.helper_answered(node, &client, outcome);
+                self.helper_answered(node, &client, &outcome);
             }
             Happening::NodeBusBack(node) => self.nodes[node].bus.is_up = true,
             Happening::SystemdBack(node) => self.nodes[node].systemd_is_up = true,

@@ -60,22 +60,24 @@ impl State {
         &mut self,
         turn: &mut Turn<'_>,
         caller: Caller,
-        unit: String,
+        unit: &str,
     ) -> Result<(), CallError> {
-        let keeper = keeper(&unit)?;
+        let keeper = keeper(unit)?;
         let wanted = &mut self.dependencies.wanted;
-        if wanted.len() >= limits::MAX_DEPENDENCIES && !wanted.contains(&unit) {
+        if wanted.len() >= limits::MAX_DEPENDENCIES && !wanted.contains(unit) {
             let text = format!("Other nodes depend on {} units already", wanted.len());
             return Err(CallError::new(error_name::LIMITS_EXCEEDED, text));
         }
-        let is_first = wanted.insert(unit.clone());
-        self.dependencies.kept.remove(&unit);
+        let is_first = wanted.insert(unit.to_owned());
+        self.dependencies.kept.remove(unit);
         self.reply(turn, caller, Ok(Body::default()));
-        let has_ended = self.dependencies.ended.remove(&unit) && is_first;
-        if has_ended && !self.units.get(&unit).is_some_and(Unit::lives) {
+        let has_ended = self.dependencies.ended.remove(unit) && is_first;
+        // One whose state is not known is started: that changes nothing if it lives.
+        let is_over = |unit: &Unit| unit.states().is_some() && !unit.lives();
+        if has_ended && self.units.get(unit).is_none_or(is_over) {
             let line = format!("{unit}, on which another node depends, has ended meanwhile");
             turn.log(Level::Info, line);
-            self.tell_that_it_is_inactive(turn, &unit);
+            self.tell_that_it_is_inactive(turn, unit);
         } else {
             turn.log(Level::Info, format!("Another node depends on {unit}"));
             self.order(turn, &keeper, JobKind::Start);

@@ -2,7 +2,7 @@
 
 use super::{
     State,
-    event::{Action, Call, Method, Object, PeerId},
+    event::{Action, Call, Method, MonitorMethod, Object, PeerId},
     jobs::Wanted,
     listing::List,
     requests::{Purpose, reply, reply_error},
@@ -21,7 +21,7 @@ impl State {
         method: Method,
         actions: &mut Vec<Action>,
     ) {
-        if self.bus_congested && call.client.is_on_bus() {
+        if self.bus_congested && (call.client.is_on_bus() || tells_of_monitors(&method)) {
             let text = "Too much is waiting to be sent to the bus";
             reply_error(
                 call,
@@ -201,6 +201,19 @@ impl State {
             reply_error(call, error, actions);
         }
     }
+}
+
+/// Whether a call has something told of a monitor at once, to everybody on the bus or to its clients
+/// there. It waits for a bus that reads, whoever calls.
+const fn tells_of_monitors(method: &Method) -> bool {
+    matches!(
+        method,
+        Method::Monitor(
+            MonitorMethod::Unsubscribe(_)
+                | MonitorMethod::AddPeer(_)
+                | MonitorMethod::RemovePeer { .. }
+        )
+    )
 }
 
 pub(super) fn unknown_object(object: &Object) -> CallError {

@@ -10,8 +10,8 @@ mod watch;
 use std::time::Duration;
 
 use super::{
-    Action, Content, Event, FromBus, FromManager, FromSystemd, IncomingCall, Outgoing, Settings,
-    State, SystemdAccess,
+    Action, Content, Event, FromBus, FromManager, FromSystemd, IncomingCall, Outgoing, Pace,
+    Settings, State, SystemdAccess,
 };
 use crate::{
     bus::{Body, CallError, ObjectPath, Value, body::Entry, names, samples::list_of_units},

@@ -21,12 +21,15 @@
 //!
 //! - `tell`: what proxies are told
 //! - `allow`: proxies that the configuration does not allow any more
+//! - `allowance`: how many a node may announce
 
 mod allow;
+mod allowance;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::allowance::{Allowances, Verdict};
 use super::{
     State,
     event::{Action, PeerId, UnitChange},
@@ -55,6 +58,7 @@ pub(super) struct Proxies {
     held: BTreeMap<usize, Instant>,
     /// Sources that were lost in this event.
     lost: BTreeSet<usize>,
+    allowances: Allowances,
 }
 
 #[derive(Debug)]
@@ -187,6 +191,7 @@ impl State {
     /// An agent announces a proxy, or announces it again after it was away.
     pub(super) fn proxy_new(
         &mut self,
+        now: Now,
         id: PeerId,
         target: &str,
         unit: String,
@@ -204,6 +209,14 @@ impl State {
         let known = self.find_proxy(source, target, &unit);
         if known.is_some_and(|key| self.tell_missed_end(&key, &path, actions)) {
             return;
+        }
+        let verdict = self.proxies.allowances.take(source, now.monotonic);
+        if verdict != Verdict::Allowed {
+            let text = format!("Node '{name}' announces too many proxies");
+            if verdict == Verdict::FirstTooMany {
+                log(actions, Level::Warn, format!("{text}; they are refused"));
+            }
+            return self.call_proxy(source, path, "Error", Body::of(&(text,)), actions);
         }
         match self.check_proxy(source, target, &unit) {
             Ok(target) => {

@@ -164,6 +164,13 @@ fn what_the_bus_does_is_not_their_concern() {
     assert_eq!(refusal(&refused).unwrap().0, error_name::LIMITS_EXCEEDED);
     let served = manager.private(1, Object::Manager, LIST_NODES);
     assert_eq!(refusal(&served), None);
+    for method in [
+        MonitorMethod::Unsubscribe(1),
+        MonitorMethod::AddPeer(":1.9".to_owned()),
+    ] {
+        let told = manager.private(1, Object::Monitor(1), Method::Monitor(method));
+        assert_eq!(refusal(&told).unwrap().0, error_name::LIMITS_EXCEEDED);
+    }
     manager.lose_bus();
     assert!(manager.answer(&of_bus, Body::default()).is_empty());
     let answered = |actions: &[Action]| {
