@@ -63,6 +63,7 @@ fn every_rule_holds_in_random_runs() {
         sum.timeouts += stats.timeouts;
         sum.told += stats.told;
         sum.metrics += stats.metrics;
+        sum.proxies += stats.proxies;
         if sum.events >= events {
             break;
         }
@@ -73,7 +74,8 @@ fn every_rule_holds_in_random_runs() {
             && sum.jobs_lost > 0
             && sum.calls_answered > 2_000
             && sum.told > 2_000
-            && sum.metrics > 50,
+            && sum.metrics > 50
+            && sum.proxies > 50,
         "{sum:?}"
     );
 }
@@ -154,7 +156,9 @@ fn a_fault_at_any_step_of_a_proxy_that_is_denied() {
 
 #[test]
 fn a_fault_at_any_step_of_a_proxy_that_ends() {
-    println!("{} runs", Course::TargetFails.run_all(&TIMES));
+    for course in [Course::TargetFails, Course::TargetStops] {
+        println!("{} runs", course.run_all(&TIMES));
+    }
 }
 
 #[test]
