@@ -21,7 +21,9 @@ impl State {
         method: Method,
         actions: &mut Vec<Action>,
     ) {
-        if self.bus_congested && call.client.is_on_bus() {
+        // What a stream may have under way is bounded, and without credit it would stand for ever.
+        let is_of_stream = matches!(method, Method::Stream(_));
+        if self.bus_congested && call.client.is_on_bus() && !is_of_stream {
             let text = "Too much is waiting to be sent to the bus";
             reply_error(
                 call,
@@ -83,6 +85,16 @@ impl State {
             Method::Monitor(method) => {
                 if let Object::Monitor(id) = object {
                     self.call_monitor(call, *id, method, actions);
+                } else {
+                    reply_error(call, unknown_object(object), actions);
+                }
+            }
+            Method::OpenStream { kind, arguments } => {
+                self.open_stream(now, call, object, (kind, arguments), actions);
+            }
+            Method::Stream(method) => {
+                if let Object::Stream(id) = object {
+                    self.call_stream(call, *id, method, actions);
                 } else {
                     reply_error(call, unknown_object(object), actions);
                 }
@@ -151,7 +163,7 @@ impl State {
 
     /// The node that `object` is and the connection of its agent; otherwise the client is told
     /// that the node is offline.
-    fn online(
+    pub(super) fn online(
         &self,
         call: Call,
         object: &Object,

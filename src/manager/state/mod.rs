@@ -18,6 +18,7 @@
 //! - `objects`: which objects exist, what is below them, their properties
 //! - `clients`: who stands behind a caller's name
 //! - `monitors`: who is told of which units
+//! - `streams`: logs and output of commands, on their way to who asked
 //! - `proxies`: units of one node that depend on units of another
 //! - `reload`: what becomes of it all when the configuration is read again
 
@@ -37,6 +38,7 @@ mod peers;
 mod proxies;
 mod reload;
 mod requests;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -55,7 +57,7 @@ use crate::{
 
 use self::{
     access::Privates,
-    clients::Clients,
+    clients::{Clients, Held},
     counters::Counters,
     event::{Action, Client, Event, Object, PeerId, Signal},
     jobs::Jobs,
@@ -65,6 +67,7 @@ use self::{
     peers::Peer,
     proxies::Proxies,
     requests::Deadline,
+    streams::Streams,
 };
 
 /// What the configuration decides about a manager.
@@ -170,6 +173,7 @@ pub struct State {
     listings: Listings,
     monitors: Monitors,
     proxies: Proxies,
+    streams: Streams,
     clients: Clients,
     privates: Privates,
     metrics: Metrics,
@@ -225,6 +229,7 @@ impl State {
             listings: Listings::default(),
             monitors,
             proxies: Proxies::default(),
+            streams: Streams::default(),
             clients: Clients::default(),
             privates: Privates::default(),
             metrics: Metrics::default(),
@@ -273,7 +278,7 @@ impl State {
             Event::ClientKnown {
                 client,
                 credentials,
-            } => self.client_known(&client, credentials, actions),
+            } => self.client_known(now, &client, credentials, actions),
             Event::ClientLeft { client } => self.client_left(&Client::Bus(client), actions),
             Event::PrivateConnected {
                 client,
@@ -413,6 +418,7 @@ impl State {
         self.clients.forget_all(actions);
         self.forget_calls(Client::is_on_bus);
         self.end_monitors_on_bus(actions);
+        self.end_streams_of(Client::is_on_bus, actions);
         if self.bus_congested {
             self.bus_is_congested(false, actions);
         }
@@ -429,14 +435,29 @@ impl State {
     /// The bus has told who a caller is.
     fn client_known(
         &mut self,
+        now: Now,
         client: &str,
         credentials: Option<Credentials>,
         actions: &mut Vec<Action>,
     ) {
         let uid = credentials.map(|credentials| credentials.uid);
-        for (call, method) in self.clients.known(client, credentials, actions) {
-            self.use_foreign_monitor(call, method, uid, actions);
+        for (call, held) in self.clients.known(client, credentials, actions) {
+            match held {
+                Held::Monitor(id, method) => {
+                    self.use_foreign_monitor(call, (id, method), uid, actions);
+                }
+                Held::Stream(node, kind, arguments) => {
+                    let wanted = (node.as_str(), kind, arguments);
+                    self.open_stream_as(now, call, wanted, credentials, actions);
+                }
+            }
         }
+    }
+
+    /// Somebody has left: what belongs to them ends.
+    fn client_left(&mut self, client: &Client, actions: &mut Vec<Action>) {
+        self.end_streams_of(|owner| owner == client, actions);
+        self.leave_monitors(client, actions);
     }
 
     fn bus_name_refused(name: &str, reason: &str, actions: &mut Vec<Action>) {
