@@ -15,6 +15,12 @@ const OPTIONS: ValueOptions = ValueOptions {
     short: &['f'],
 };
 
+/// Of `logs`, whose `-f` has no value.
+const LOGS_OPTIONS: ValueOptions = ValueOptions {
+    long: &["lines", "since", "until", "priority", "output"],
+    short: &['n', 'S', 'U', 'p', 'o'],
+};
+
 /// Control systemd units on the nodes that the hirte manager of this computer knows.
 #[derive(Debug, PartialEq, FromArgs)]
 #[argh(
@@ -52,6 +58,8 @@ pub(super) enum Command {
     Enable(Enable),
     Disable(Disable),
     DaemonReload(DaemonReload),
+    Logs(Logs),
+    Exec(Exec),
     State(State),
     Version(Version),
 }
@@ -169,6 +177,52 @@ pub(super) struct DaemonReload {
     pub node: String,
 }
 
+/// Show what a node's journal has of a unit. For root only.
+#[derive(Debug, PartialEq, FromArgs)]
+#[argh(subcommand, name = "logs", help_triggers("-h", "--help"))]
+pub(super) struct Logs {
+    /// show only so many of the latest entries
+    #[argh(option, short = 'n')]
+    pub lines: Option<u32>,
+    /// go on with what comes, until Ctrl-C
+    #[argh(switch, short = 'f')]
+    pub follow: bool,
+    /// not before this time, as journalctl takes it: "2026-01-31 12:00", yesterday, -1h
+    #[argh(option, short = 'S')]
+    pub since: Option<String>,
+    /// not after this time
+    #[argh(option, short = 'U')]
+    pub until: Option<String>,
+    /// only entries of this priority and more severe ones: err, warning, 0..3
+    #[argh(option, short = 'p')]
+    pub priority: Option<String>,
+    /// how: short (default), short-precise, short-iso, short-unix, cat, json
+    #[argh(option, short = 'o', default = "String::from(\"short\")")]
+    pub output: String,
+    /// print the node's lines of JSON, as -o json
+    #[argh(switch)]
+    pub json: bool,
+    /// the node
+    #[argh(positional)]
+    pub node: String,
+    /// the unit, with its suffix: httpd.service
+    #[argh(positional)]
+    pub unit: String,
+}
+
+/// Run a command on a node, show what it writes, and end with its exit status. For root only, and
+/// only where the node's agent has AllowExec=yes.
+#[derive(Debug, PartialEq, FromArgs)]
+#[argh(subcommand, name = "exec", help_triggers("-h", "--help"))]
+pub(super) struct Exec {
+    /// the node
+    #[argh(positional)]
+    pub node: String,
+    /// a program and its arguments, or one word for /bin/sh -c
+    #[argh(positional)]
+    pub command: Vec<String>,
+}
+
 /// Print the version.
 #[derive(Debug, PartialEq, FromArgs)]
 #[argh(subcommand, name = "version", help_triggers("-h", "--help"))]
@@ -176,7 +230,10 @@ pub(super) struct Version {}
 
 /// Reads the command line, without the program's name.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Stop> {
-    let args = cmdline::normalize(args, &OPTIONS)?;
+    let args = apart(args.into_iter().collect());
+    let is_logs = args.first().is_some_and(|command| command == "logs");
+    let options = if is_logs { &LOGS_OPTIONS } else { &OPTIONS };
+    let args = cmdline::normalize(args, options)?;
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         // argh can not have a command of this name, and does not pass `--help` on to a command.
@@ -196,10 +253,26 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
                 "Required positional arguments not provided:\n    units".to_owned(),
             ))
         }
+        Some(Command::Exec(Exec { command, .. })) if command.is_empty() => Err(Stop::Usage(
+            "Required positional arguments not provided:\n    command".to_owned(),
+        )),
         _ if version => Ok(Command::Version(Version {})),
         Some(command) => Ok(command),
         None => Err(Stop::Usage("No command given".to_owned())),
     }
+}
+
+/// What follows the node of `exec` belongs to the command, options and all.
+fn apart(mut args: Vec<OsString>) -> Vec<OsString> {
+    let is_option = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"-");
+    if let [command, node, first, ..] = &args[..]
+        && command == "exec"
+        && !is_option(node)
+        && first != "--"
+    {
+        args.insert(2, "--".into());
+    }
+    args
 }
 
 /// The help about hirtectl or one command, or that there is no such command.
@@ -280,6 +353,30 @@ mod tests {
             start("rpi4", "-.mount")
         );
         assert_eq!(run(&["start", "help", "help"]), start("help", "help"));
+    }
+
+    #[test]
+    fn options_behind_the_node_of_exec_are_those_of_the_command() {
+        for args in [
+            &["exec", "rpi4", "ls", "-l", "--", "a"][..],
+            &["exec", "rpi4", "--", "ls", "-l", "--", "a"],
+        ] {
+            let command = ["ls", "-l", "--", "a"].map(str::to_owned).to_vec();
+            let node = "rpi4".to_owned();
+            assert_eq!(run(args), Ok(Command::Exec(Exec { node, command })));
+        }
+        assert!(help_text(&["exec", "--help"]).contains("AllowExec"));
+        assert!(usage(&["exec", "rpi4"]).ends_with("command"));
+    }
+
+    #[test]
+    fn the_log_is_followed_without_a_value() {
+        let Ok(Command::Logs(logs)) = run(&["logs", "rpi4", "a.service", "-fn5", "--since=-1h"])
+        else {
+            panic!("no command");
+        };
+        assert!(logs.follow);
+        assert_eq!((logs.lines, logs.since.as_deref()), (Some(5), Some("-1h")));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use smol::{future::FutureExt, stream::StreamExt};
 use zbus::{
     Connection, DynamicType, Message, MessageStream, ObjectPath, OwnedObjectPath,
     connection::Builder,
-    message::{Body, Type},
+    message::{Body, Flags, Header, Type},
     wire::DynamicDeserialize,
 };
 
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     bus::names::{
         DBUS_NAME, DBUS_PATH, JOB_INTERFACE, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH,
-        NODE_INTERFACE, PRIVATE_SOCKET, PROPERTIES_INTERFACE, RUNTIME_FOLDER,
+        NODE_INTERFACE, PRIVATE_SOCKET, PROPERTIES_INTERFACE, RUNTIME_FOLDER, STREAM_INTERFACE,
     },
     limits,
 };
@@ -89,6 +89,17 @@ impl Call {
         Self::new(MANAGER_BUS_NAME, path, NODE_INTERFACE, method, body)
     }
 
+    /// A method of the stream object at `path`, which is not answered.
+    pub fn grant(path: &ObjectPath<'_>, bytes: u32) -> Self {
+        let method = "Grant";
+        let message = Message::method_call(path, method)
+            .destination(MANAGER_BUS_NAME)
+            .interface(STREAM_INTERFACE)
+            .with_flags(Flags::NO_REPLY_EXPECTED)
+            .build(&bytes);
+        Self { method, message }
+    }
+
     /// Has the job at `path` cancelled.
     pub fn cancel(path: &ObjectPath<'_>) -> Self {
         Self::new(MANAGER_BUS_NAME, path, JOB_INTERFACE, "Cancel", &())
@@ -106,7 +117,8 @@ impl Call {
     }
 }
 
-/// A signal that [`Client::watch_jobs`] asked for.
+/// A signal that [`Client::watch_jobs`] or [`Client::watch_manager`] asked for, or of a stream of
+/// ours.
 #[derive(Debug)]
 pub(super) enum Signal {
     /// A job has ended.
@@ -118,6 +130,24 @@ pub(super) enum Signal {
     },
     /// The manager's name has another owner, or none.
     ManagerLeft,
+    /// Something came by a stream.
+    StreamData {
+        /// Which.
+        path: String,
+        /// 1 for standard output, 2 for standard error.
+        channel: u32,
+        /// What came.
+        data: Vec<u8>,
+    },
+    /// A stream has ended.
+    StreamEnd {
+        /// Which.
+        path: String,
+        /// Exit status, or -1.
+        status: i32,
+        /// The word for how it ended.
+        result: String,
+    },
 }
 
 /// The connection.
@@ -250,15 +280,25 @@ impl Client {
              interface='{MANAGER_INTERFACE}',member='JobRemoved',arg2={}",
             quote(node)
         );
+        self.add_match(&jobs).await?;
+        self.watch_manager().await
+    }
+
+    /// Has the bus deliver the manager's departure; without a bus it ends the connection.
+    pub async fn watch_manager(&mut self) -> Result<(), Error> {
+        if self.is_private {
+            return Ok(());
+        }
         let owner = format!(
             "type='signal',sender='{DBUS_NAME}',path='{DBUS_PATH}',interface='{DBUS_NAME}',\
              member='NameOwnerChanged',arg0='{MANAGER_BUS_NAME}'"
         );
-        for rule in [jobs, owner] {
-            let call = Call::new(DBUS_NAME, DBUS_PATH, DBUS_NAME, "AddMatch", &rule);
-            self.call(call, Subject::Fleet).await?;
-        }
-        Ok(())
+        self.add_match(&owner).await
+    }
+
+    async fn add_match(&mut self, rule: &str) -> Result<(), Error> {
+        let call = Call::new(DBUS_NAME, DBUS_PATH, DBUS_NAME, "AddMatch", &rule);
+        self.call(call, Subject::Fleet).await.map(drop)
     }
 
     /// The next signal in the order of arrival; waits as long as it takes.
@@ -270,6 +310,11 @@ impl Client {
             let message = self.next().await?;
             self.signals.extend(read_signal(&message)?);
         }
+    }
+
+    /// Sends a call that is not answered.
+    pub async fn tell(&self, call: Call) -> Result<(), Error> {
+        self.send(&call).await.map(drop)
     }
 
     async fn send(&self, call: &Call) -> Result<NonZeroU32, Error> {
@@ -356,8 +401,35 @@ fn read_signal(message: &Message) -> Result<Option<Signal>, Error> {
             Some(Signal::JobRemoved { job, result })
         }
         Some("NameOwnerChanged") => Some(Signal::ManagerLeft),
+        Some("Data") if is_of_stream(&header) => {
+            let (channel, data) = decode::<(u32, Vec<u8>)>("Data", &body)?;
+            let path = path_of(&header);
+            Some(Signal::StreamData {
+                path,
+                channel,
+                data,
+            })
+        }
+        Some("End") if is_of_stream(&header) => {
+            let (status, result) = decode::<(i32, String)>("End", &body)?;
+            let path = path_of(&header);
+            Some(Signal::StreamEnd {
+                path,
+                status,
+                result,
+            })
+        }
         _ => None,
     })
+}
+
+fn is_of_stream(header: &Header<'_>) -> bool {
+    let interface = header.interface();
+    interface.is_some_and(|interface| interface == STREAM_INTERFACE)
+}
+
+fn path_of(header: &Header<'_>) -> String {
+    header.path().map(ToString::to_string).unwrap_or_default()
 }
 
 /// A value of a match rule (D-Bus Specification, "Match Rules"): within apostrophes nothing is

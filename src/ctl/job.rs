@@ -48,7 +48,7 @@ async fn result_of(client: &mut Client, job: &OwnedObjectPath) -> Result<String,
                 job: removed,
                 result,
             } if removed == *job => return Ok(result),
-            Signal::JobRemoved { .. } => {}
+            Signal::JobRemoved { .. } | Signal::StreamData { .. } | Signal::StreamEnd { .. } => {}
             Signal::ManagerLeft => return Err(Error::ManagerLeft),
         }
     }

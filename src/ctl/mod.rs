@@ -8,15 +8,19 @@ mod arguments;
 mod client;
 mod daemon_reload;
 mod error;
+mod exec;
 mod exit_status;
 mod job;
 mod list_nodes;
 mod list_units;
+mod local_time;
+mod logs;
 mod nodes;
 mod output;
 pub mod runtime;
 mod state;
 mod status;
+mod stream;
 mod unit_files;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -98,6 +102,8 @@ async fn carry_out(
             return unit_files::disable(client, output, &of.node, &of.units).await;
         }
         Command::DaemonReload(of) => return daemon_reload::run(client, &of.node).await,
+        Command::Logs(of) => return show_log(client, output, of).await,
+        Command::Exec(of) => return exec::run(client, output, &of.node, &of.command).await,
         Command::Start(of) => (JobKind::Start, &of.node, &of.unit),
         Command::Stop(of) => (JobKind::Stop, &of.node, &of.unit),
         Command::Restart(of) => (JobKind::Restart, &of.node, &of.unit),
@@ -106,6 +112,28 @@ async fn carry_out(
         Command::State(_) | Command::Version(_) => return Ok(ExitStatus::Done),
     };
     job::run(client, output, kind, node, unit).await
+}
+
+async fn show_log(
+    client: &mut Client,
+    output: &mut Output,
+    of: &arguments::Logs,
+) -> Result<ExitStatus, Error> {
+    let word = if of.json { "json" } else { &of.output };
+    let Some(format) = logs::Format::parse(word) else {
+        let known: Vec<&str> = logs::Format::ALL.iter().map(|(word, _)| *word).collect();
+        let known = known.join(", ");
+        output.complain(&format_args!("Unknown output '{word}'; known are {known}"));
+        return Ok(ExitStatus::Usage);
+    };
+    let wanted = logs::Wanted {
+        lines: of.lines,
+        follow: of.follow,
+        since: of.since.as_deref(),
+        until: of.until.as_deref(),
+        priority: of.priority.as_deref(),
+    };
+    logs::run(client, output, (&of.node, &of.unit), &wanted, format).await
 }
 
 /// Writes out what was printed; that this fails is a failure of a run that had none.

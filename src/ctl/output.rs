@@ -246,6 +246,11 @@ impl Output {
         }
     }
 
+    /// Whether nothing can be written any more.
+    pub const fn is_closed(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// Writes out what was printed so far, for who watches the progress.
     pub fn flush(&mut self) {
         if self.error.is_none() {

@@ -80,6 +80,8 @@ impl NodeHost {
                 reconnect_interval: Some(Duration::from_secs(2)),
                 manager_threshold: Some(Duration::from_secs(6)),
                 loud_retries: 10,
+                allow_exec: true,
+                is_of_user: false,
                 systemd: access,
                 machine_id: String::new(),
             },

@@ -223,7 +223,7 @@ async fn end_of(client: &mut Client, job: &OwnedObjectPath) -> Result<String, Er
                 job: removed,
                 result,
             } if removed == *job => return Ok(result),
-            Signal::JobRemoved { .. } => {}
+            Signal::JobRemoved { .. } | Signal::StreamData { .. } | Signal::StreamEnd { .. } => {}
             Signal::ManagerLeft => return Err(Error::ManagerLeft),
         }
     }
