@@ -13,6 +13,9 @@ use super::{
     stream::{Piece, Stream, exit_status},
 };
 
+/// What a shell tells of a command that `SIGPIPE` has ended: nobody reads what it writes.
+const BROKEN_PIPE: u8 = 128 + 13;
+
 /// Runs the command and passes on what it writes, each to its own place, as it comes.
 pub(super) async fn run(
     client: &mut Client,
@@ -24,8 +27,14 @@ pub(super) async fn run(
     let mut stream = Stream::open(client, node, "Exec", &command).await?;
     loop {
         match stream.next().await? {
-            Piece::Output(bytes) => pass_on(&mut io::stdout(), &bytes)?,
-            Piece::Errors(bytes) => pass_on(&mut io::stderr(), &bytes)?,
+            Piece::Output(bytes) => match pass_on(&mut io::stdout(), &bytes) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ok(ExitStatus::OfCommand(BROKEN_PIPE));
+                }
+                written => written.map_err(Error::Output)?,
+            },
+            // Where errors can not be written there is nowhere to say so.
+            Piece::Errors(bytes) => drop(pass_on(&mut io::stderr(), &bytes)),
             Piece::End { status, result } => {
                 let status = exit_status(node, "the command", (status, result))?;
                 return Ok(ExitStatus::OfCommand(status));
@@ -34,7 +43,6 @@ pub(super) async fn run(
     }
 }
 
-fn pass_on(to: &mut impl Write, bytes: &[u8]) -> Result<(), Error> {
-    let written = to.write_all(bytes).and_then(|()| to.flush());
-    written.map_err(Error::Output)
+fn pass_on(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes).and_then(|()| to.flush())
 }

@@ -3,9 +3,14 @@
 //! A node sends lines of journalctl's JSON. They are shown as journalctl shows them, at the time of
 //! this computer and with the name that the node has in the fleet.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{collections::HashMap, fmt::Write as _, io, pin::pin};
 
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
 use serde_json::Value;
+use smol::future::FutureExt;
 use zbus::Variant;
 
 use super::{
@@ -102,13 +107,23 @@ pub(super) async fn run(
     let mut stream = Stream::open(client, node, "OpenLog", &(unit, wanted.options())).await?;
     let (mut entries, mut errors) = (Lines::default(), Lines::default());
     let zone = Zone::of_this_computer();
+    let mut reader_left = pin!(smol::unblock(wait_for_reader_to_leave));
     loop {
-        match stream.next().await? {
+        let piece = async { Some(stream.next().await) }
+            .or(async {
+                (&mut reader_left).await;
+                None
+            })
+            .await;
+        // A reader that had enough is no error.
+        let Some(piece) = piece else {
+            return Ok(ExitStatus::Done);
+        };
+        match piece? {
             Piece::Output(bytes) => {
                 entries.add(&bytes, |line| show(output, node, line, &zone, format));
                 output.flush();
                 if output.is_closed() {
-                    // A reader that had enough is no error, and there is none for what follows.
                     return Ok(ExitStatus::Done);
                 }
             }
@@ -154,6 +169,14 @@ pub(super) async fn last_lines(
             Piece::End { .. } => return Ok(shown),
         }
     }
+}
+
+/// Waits until nobody reads standard output any more, of which nothing else tells while there is
+/// nothing to write. What is no pipe or terminal has no such end.
+fn wait_for_reader_to_leave() {
+    let stdout = io::stdout();
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    while let Err(Errno::INTR) = poll(&mut watched, None) {}
 }
 
 fn show(output: &mut Output, node: &str, line: &[u8], zone: &Zone, format: Format) {

@@ -253,7 +253,12 @@ impl World {
                 self.at(time, Happening::ToAgent(node, run, event));
             }
             agent::Action::Exit { .. } => self.agent_ends(node),
-            agent::Action::Log(..)
+            // No client of the simulation asks for a stream.
+            agent::Action::OpenSource { .. }
+            | agent::Action::ReadSource { .. }
+            | agent::Action::DrainSource { .. }
+            | agent::Action::CloseSource { .. }
+            | agent::Action::Log(..)
             | agent::Action::Ready
             | agent::Action::Status(_)
             | agent::Action::Watchdog

@@ -4,6 +4,7 @@ mod jobs;
 mod local;
 mod manager;
 mod proxies;
+mod streams;
 mod systemd;
 mod watch;
 

@@ -11,7 +11,7 @@ pub(super) const OPEN_LOG: Method = Method {
     arguments: &[Argument("unit", "s"), Argument("options", "a{sv}")],
     results: &[Argument("stream", "o")],
     doc: "Reads what the node's journal has of a unit, as lines of journalctl's JSON \
-          (journalctl(1), --output=json). Options: lines (u), the latest entries only; follow (b), \
+          (journalctl(1), -o json). Options: lines (u), the latest entries only; follow (b), \
           go on with what comes; since and until (s), times as journalctl takes them; priority \
           (s), the least severe entries, or a range, as journalctl takes it. For root only. \
           Errors: org.freedesktop.DBus.Error.AccessDenied; \
