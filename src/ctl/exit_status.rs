@@ -27,6 +27,20 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
+    /// The number that the process ends with.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NoManager => 3,
+            Self::NodeOffline => 4,
+            Self::Unknown => 5,
+            Self::OfCommand(status) => status,
+        }
+    }
+
     /// The status of a run whose parts ended with `parts`: [`Done`](Self::Done) without a failure,
     /// the failures' status when they agree, otherwise [`Failed`](Self::Failed).
     pub(super) fn of_parts(parts: impl IntoIterator<Item = Self>) -> Self {
@@ -40,15 +54,7 @@ impl ExitStatus {
 
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
-        Self::from(match status {
-            ExitStatus::Done => 0,
-            ExitStatus::Failed => 1,
-            ExitStatus::Usage => 2,
-            ExitStatus::NoManager => 3,
-            ExitStatus::NodeOffline => 4,
-            ExitStatus::Unknown => 5,
-            ExitStatus::OfCommand(status) => status,
-        })
+        Self::from(status.number())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The time of day on this computer, from the file of its time zone (RFC 9636, TZif).
+//! The time of day on this computer, from the file of its time zone (RFC 9636).
 
 use std::{env, fs};
 

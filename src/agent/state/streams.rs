@@ -116,11 +116,12 @@ impl Process {
             EXITED => self.status,
             _ => SIGNALED.saturating_add(self.status),
         };
-        let is_known = !self.result.is_empty() && !(self.code == 0 && self.result == "success");
-        let result = if is_known {
-            self.result
-        } else {
+        // A service that has not run is told to be a success until it fails.
+        let is_unknown = self.result.is_empty() || (self.code == 0 && self.result == "success");
+        let result = if is_unknown {
             UNKNOWN.to_owned()
+        } else {
+            self.result
         };
         (status, result)
     }

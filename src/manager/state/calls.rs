@@ -21,24 +21,8 @@ impl State {
         method: Method,
         actions: &mut Vec<Action>,
     ) {
-        // What a stream may have under way is bounded, and without credit it would stand for ever.
-        let is_of_stream = matches!(method, Method::Stream(_));
-        if self.bus_congested && call.client.is_on_bus() && !is_of_stream {
-            let text = "Too much is waiting to be sent to the bus";
-            reply_error(
-                call,
-                CallError::new(error_name::LIMITS_EXCEEDED, text),
-                actions,
-            );
-            return;
-        }
-        if let Some(denial) = self.denial(&call, &method) {
-            reply_error(call, denial, actions);
-            return;
-        }
-        if !self.exists(object) && method != Method::PeerPing {
-            reply_error(call, unknown_object(object), actions);
-            return;
+        if let Some(error) = self.refusal(&call, object, &method) {
+            return reply_error(call, error, actions);
         }
         match method {
             Method::Ping(text) => reply(call, Body::of(&(text,)), actions),
@@ -133,6 +117,19 @@ impl State {
             Method::PeerPing => reply(call, Body::default(), actions),
             Method::Refused(error) => reply_error(call, error, actions),
         }
+    }
+
+    /// Why a call is not served at all.
+    fn refusal(&self, call: &Call, object: &Object, method: &Method) -> Option<CallError> {
+        // What a stream may have under way is bounded, and without credit it would stand for ever.
+        let is_of_stream = matches!(method, Method::Stream(_));
+        if self.bus_congested && call.client.is_on_bus() && !is_of_stream {
+            let text = "Too much is waiting to be sent to the bus";
+            return Some(CallError::new(error_name::LIMITS_EXCEEDED, text));
+        }
+        let is_there = self.exists(object) || *method == Method::PeerPing;
+        let unknown = || (!is_there).then(|| unknown_object(object));
+        self.denial(call, method).or_else(unknown)
     }
 
     /// Of a node: its agent gets the level in the only form that C agents survive.
