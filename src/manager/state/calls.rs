@@ -1,14 +1,14 @@
 //! What each method of the public API does.
 
 use super::{
-    State,
-    event::{Action, Call, Method, Object, PeerId},
+    State, emit,
+    event::{Action, Call, Method, Object, PeerId, Signal},
     jobs::Wanted,
     listing::List,
     requests::{Purpose, reply, reply_error},
 };
 use crate::{
-    bus::{Body, CallError, ObjectPath, error_name, names},
+    bus::{Body, CallError, ObjectPath, Value, error_name, names},
     core::{Level, Now},
 };
 
@@ -130,6 +130,22 @@ impl State {
         let is_there = self.exists(object) || *method == Method::PeerPing;
         let unknown = || (!is_there).then(|| unknown_object(object));
         self.denial(call, method).or_else(unknown)
+    }
+
+    /// The log was set to something, which clients are told if it is something else.
+    pub(super) fn log_set(&mut self, level: Level, target: String, actions: &mut Vec<Action>) {
+        let mut changed = Vec::new();
+        if level != self.log_level {
+            changed.push(("LogLevel".to_owned(), Value::Str(level.name().to_owned())));
+        }
+        if target != self.log_target {
+            changed.push(("LogTarget".to_owned(), Value::Str(target.clone())));
+        }
+        (self.log_level, self.log_target) = (level, target);
+        if !changed.is_empty() {
+            let object = Object::Manager;
+            emit(actions, Signal::PropertiesChanged { object, changed });
+        }
     }
 
     /// Of a node: its agent gets the level in the only form that C agents survive.

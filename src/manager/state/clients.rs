@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     bus::Body,
-    core::{Credentials, Level},
+    core::{Credentials, Level, Now},
     limits,
 };
 
@@ -168,6 +168,34 @@ impl Clients {
 }
 
 impl State {
+    /// The bus has told who a caller is.
+    pub(super) fn client_known(
+        &mut self,
+        now: Now,
+        client: &str,
+        credentials: Option<Credentials>,
+        actions: &mut Vec<Action>,
+    ) {
+        let uid = credentials.map(|credentials| credentials.uid);
+        for (call, held) in self.clients.known(client, credentials, actions) {
+            match held {
+                Held::Monitor(id, method) => {
+                    self.use_foreign_monitor(call, (id, method), uid, actions);
+                }
+                Held::Stream(node, kind, arguments) => {
+                    let wanted = (node.as_str(), kind, arguments);
+                    self.open_stream_as(now, call, wanted, credentials, actions);
+                }
+            }
+        }
+    }
+
+    /// Somebody has left: what belongs to them ends.
+    pub(super) fn client_left(&mut self, client: &Client, actions: &mut Vec<Action>) {
+        self.end_streams_of(|owner| owner == client, actions);
+        self.leave_monitors(client, actions);
+    }
+
     /// Logs `request` with its caller.
     pub(super) fn log_request(
         &mut self,

@@ -50,16 +50,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bus::{CallError, Value, error_name},
-    core::{Credentials, Instant, Level, Now, retry_delay},
+    bus::{CallError, error_name},
+    core::{Instant, Level, Now, retry_delay},
     limits,
 };
 
 use self::{
     access::Privates,
-    clients::{Clients, Held},
+    clients::Clients,
     counters::Counters,
-    event::{Action, Client, Event, Object, PeerId, Signal},
+    event::{Action, Client, Event, PeerId, Signal},
     jobs::Jobs,
     listing::Listings,
     metrics::Metrics,
@@ -432,34 +432,6 @@ impl State {
         }
     }
 
-    /// The bus has told who a caller is.
-    fn client_known(
-        &mut self,
-        now: Now,
-        client: &str,
-        credentials: Option<Credentials>,
-        actions: &mut Vec<Action>,
-    ) {
-        let uid = credentials.map(|credentials| credentials.uid);
-        for (call, held) in self.clients.known(client, credentials, actions) {
-            match held {
-                Held::Monitor(id, method) => {
-                    self.use_foreign_monitor(call, (id, method), uid, actions);
-                }
-                Held::Stream(node, kind, arguments) => {
-                    let wanted = (node.as_str(), kind, arguments);
-                    self.open_stream_as(now, call, wanted, credentials, actions);
-                }
-            }
-        }
-    }
-
-    /// Somebody has left: what belongs to them ends.
-    fn client_left(&mut self, client: &Client, actions: &mut Vec<Action>) {
-        self.end_streams_of(|owner| owner == client, actions);
-        self.leave_monitors(client, actions);
-    }
-
     fn bus_name_refused(name: &str, reason: &str, actions: &mut Vec<Action>) {
         let text = format!("Failed to acquire the bus name {name}: {reason}");
         log(actions, Level::Error, text);
@@ -473,22 +445,6 @@ impl State {
             self.ready = true;
             actions.push(Action::Ready);
             self.show_status(actions);
-        }
-    }
-
-    /// The log was set to something, which clients are told if it is something else.
-    fn log_set(&mut self, level: Level, target: String, actions: &mut Vec<Action>) {
-        let mut changed = Vec::new();
-        if level != self.log_level {
-            changed.push(("LogLevel".to_owned(), Value::Str(level.name().to_owned())));
-        }
-        if target != self.log_target {
-            changed.push(("LogTarget".to_owned(), Value::Str(target.clone())));
-        }
-        (self.log_level, self.log_target) = (level, target);
-        if !changed.is_empty() {
-            let object = Object::Manager;
-            emit(actions, Signal::PropertiesChanged { object, changed });
         }
     }
 
