@@ -80,6 +80,8 @@ impl NodeHost {
                 reconnect_interval: Some(Duration::from_secs(2)),
                 manager_threshold: Some(Duration::from_secs(6)),
                 loud_retries: 10,
+                allow_exec: true,
+                is_of_user: false,
                 systemd: access,
                 machine_id: String::new(),
             },
@@ -251,7 +253,12 @@ impl World {
                 self.at(time, Happening::ToAgent(node, run, event));
             }
             agent::Action::Exit { .. } => self.agent_ends(node),
-            agent::Action::Log(..)
+            // No client of the simulation asks for a stream.
+            agent::Action::OpenSource { .. }
+            | agent::Action::ReadSource { .. }
+            | agent::Action::DrainSource { .. }
+            | agent::Action::CloseSource { .. }
+            | agent::Action::Log(..)
             | agent::Action::Ready
             | agent::Action::Status(_)
             | agent::Action::Watchdog
