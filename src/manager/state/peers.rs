@@ -142,6 +142,7 @@ impl State {
             self.request_lost(id, pending, &name, actions);
         }
         self.end_jobs_of(index, actions);
+        self.end_streams_from(index, actions);
         self.node_lost_for_proxies(index, actions);
         self.unwatch_node(index, actions);
         self.announce_node(index, actions);
@@ -210,6 +211,16 @@ impl State {
                 self.job_state_changed(id, job, &state, actions);
             }
             FromPeer::Unit { unit, change } => self.unit_changed(id, &unit, change, actions),
+            FromPeer::StreamData {
+                stream,
+                channel,
+                data,
+            } => self.stream_data(id, stream, (channel, data), actions),
+            FromPeer::StreamEnd {
+                stream,
+                status,
+                result,
+            } => self.stream_ended(id, stream, (status, result), actions),
             FromPeer::JobTime {
                 unit,
                 method,
