@@ -211,16 +211,9 @@ impl State {
                 self.job_state_changed(id, job, &state, actions);
             }
             FromPeer::Unit { unit, change } => self.unit_changed(id, &unit, change, actions),
-            FromPeer::StreamData {
-                stream,
-                channel,
-                data,
-            } => self.stream_data(id, stream, (channel, data), actions),
-            FromPeer::StreamEnd {
-                stream,
-                status,
-                result,
-            } => self.stream_ended(id, stream, (status, result), actions),
+            message @ (FromPeer::StreamData { .. } | FromPeer::StreamEnd { .. }) => {
+                self.stream_message(id, message, actions);
+            }
             FromPeer::JobTime {
                 unit,
                 method,
