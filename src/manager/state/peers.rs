@@ -174,28 +174,21 @@ impl State {
                 self.speak(id, dialect, actions);
                 self.register(now, id, serial, &name, actions);
             }
-            FromPeer::Ping { serial } => {
-                let reply_serial = serial;
-                self.send(id, ToPeer::Return { reply_serial }, actions);
-            }
-            FromPeer::MachineId { serial } => {
-                let reply_serial = serial;
-                self.send(id, ToPeer::MachineId { reply_serial }, actions);
-            }
-            FromPeer::Hello { serial } => {
-                let reply_serial = serial;
-                self.send(id, ToPeer::Welcome { reply_serial }, actions);
-            }
+            FromPeer::Ping {
+                serial: reply_serial,
+            } => drop(self.send(id, ToPeer::Return { reply_serial }, actions)),
+            FromPeer::MachineId {
+                serial: reply_serial,
+            } => drop(self.send(id, ToPeer::MachineId { reply_serial }, actions)),
+            FromPeer::Hello {
+                serial: reply_serial,
+            } => drop(self.send(id, ToPeer::Welcome { reply_serial }, actions)),
             FromPeer::Introspect { serial, path } => {
                 self.send(id, internal::introspect(serial, path), actions);
             }
             FromPeer::UnknownCall { serial, error } => {
                 let reply_serial = serial;
-                let answer = ToPeer::Error {
-                    reply_serial,
-                    error,
-                };
-                self.send(id, answer, actions);
+                self.send(id, refused(reply_serial, error), actions);
             }
             FromPeer::Return { reply_serial, body } => {
                 self.answered(id, reply_serial, Ok(body), actions);
@@ -255,14 +248,7 @@ impl State {
                 );
                 log(actions, Level::Warn, text);
                 self.counters.registration_refused();
-                self.send(
-                    id,
-                    ToPeer::Error {
-                        reply_serial: serial,
-                        error,
-                    },
-                    actions,
-                );
+                self.send(id, refused(serial, error), actions);
                 if !registered {
                     self.close_peer(id, "its registration was refused", actions);
                 }
@@ -492,6 +478,13 @@ impl State {
             log(actions, Level::Warn, text);
         }
         self.close_peer(id, "it was silent for too long", actions);
+    }
+}
+
+const fn refused(reply_serial: u32, error: CallError) -> ToPeer {
+    ToPeer::Error {
+        reply_serial,
+        error,
     }
 }
 
