@@ -125,7 +125,7 @@ async fn reader_leaves() {
         Err(io::ErrorKind::WouldBlock.into())
     };
     if stdout.read_with(has_ended).await.is_err() {
-        pending().await
+        pending::<()>().await;
     }
 }
 
