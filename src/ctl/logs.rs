@@ -119,7 +119,7 @@ async fn reader_leaves() {
     let has_ended = |watch: &OwnedFd| {
         let mut events = [MaybeUninit::uninit()];
         match epoll::wait(watch, &mut events, Some(&Timespec::default()))? {
-            (_, []) => {}
+            ([], _) => {}
             _ => return Ok(()),
         }
         Err(io::ErrorKind::WouldBlock.into())

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use super::{
     State,
     event::{
-        Action, Call, Client, Dialect, Object, PeerId, Signal, StreamKind, StreamMethod, ToPeer,
+        Action, Call, Client, Dialect, FromPeer, Object, PeerId, Signal, StreamKind, StreamMethod,
+        ToPeer,
     },
     jobs::{NODE_LOST, with_number},
     log,
@@ -240,8 +241,30 @@ impl State {
         }
     }
 
+    /// A message of the agent `peer` about a stream.
+    pub(super) fn stream_message(
+        &mut self,
+        peer: PeerId,
+        message: FromPeer,
+        actions: &mut Vec<Action>,
+    ) {
+        match message {
+            FromPeer::StreamData {
+                stream,
+                channel,
+                data,
+            } => self.stream_data(peer, stream, (channel, data), actions),
+            FromPeer::StreamEnd {
+                stream,
+                status,
+                result,
+            } => self.stream_ended(peer, stream, (status, result), actions),
+            _ => {}
+        }
+    }
+
     /// The agent `peer` sent something of a stream, which has to be one of its own.
-    pub(super) fn stream_data(
+    fn stream_data(
         &mut self,
         peer: PeerId,
         id: u32,
@@ -274,7 +297,7 @@ impl State {
     }
 
     /// The agent `peer` has sent all of a stream.
-    pub(super) fn stream_ended(
+    fn stream_ended(
         &mut self,
         peer: PeerId,
         id: u32,
