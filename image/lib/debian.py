@@ -106,7 +106,7 @@ def download(entries, store, mirror):
             words = [word for entry in group
                      for word in (f"{mirror}/{entry['path']}", f"{partial}/{entry['sha256']}",
                                   f"SHA256:{entry['sha256']}")]
-            done = subprocess.run(["/usr/lib/apt/apt-helper", "-q", "download-file", *words],
+            done = subprocess.run(["/usr/lib/apt/apt-helper", "-q", "-o", "APT::Sandbox::User=root", "download-file", *words],
                                   stdout=subprocess.DEVNULL, check=False)
             for entry in group:
                 got = Path(partial, entry["sha256"])

@@ -1,0 +1,126 @@
+"""Boots images in QEMU, which comes out of the locked packages like the image itself."""
+
+import os
+import re
+import selectors
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "image/lib"))
+
+import debian  # noqa: E402
+import expand  # noqa: E402
+
+# What the console shows at the end of a boot.
+REACHED = re.compile(r"hirte: initial state of node (\S+) reached after (\d+) s, (\d+) MiB of memory used")
+MISSED = re.compile(r"hirte: initial state of node \S+ NOT reached after \d+ s:")
+# Of the firmware, kernel and systemd on a computer that is emulated, and busy with other work.
+BOOT_SECONDS = 900
+
+
+def tools(cache, mirror=None):
+    """A tree with QEMU, firmware for it, and dtc; made at the first call."""
+    tree = Path(cache) / "tools"
+    debs = expand.read(ROOT / "image/debs.lock.json")["mpp-vars"]["debs"]["tools"]
+    stamp = tree / "made-of"
+    wanted = "".join(deb["sha256"] + "\n" for deb in debs)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return tree
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
+    files = Path(cache) / "files"
+    debian.download(debs, files, mirror or debian.machine_mirror())
+    for deb in debs:
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", files / f"sha256:{deb['sha256']}"],
+                              stdout=subprocess.PIPE) as archive:
+            subprocess.run(["tar", "-x", "-C", tree, "--keep-directory-symlink"], stdin=archive.stdout, check=True)
+    stamp.write_text(wanted)
+    return tree
+
+
+def inside(tree, *folders):
+    """The beginning of a command that runs in the tree, with folders of this machine at their own places."""
+    words = ["bwrap", "--die-with-parent", "--ro-bind", tree / "usr", "/usr", "--symlink", "usr/lib", "/lib",
+             "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--dir", "/etc", "--proc", "/proc",
+             "--dev", "/dev", "--tmpfs", "/tmp"]
+    for folder in folders:
+        words += ["--bind", folder, folder]
+    return [str(word) for word in [*words, "--"]]
+
+
+class Machine:
+    """A running QEMU with what its console has shown."""
+
+    def __init__(self, command, log):
+        self.console = ""
+        self.begun = time.monotonic()
+        self.log = open(log, "wb")  # pylint: disable=consider-using-with
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE,  # pylint: disable=consider-using-with
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.process.stdout, selectors.EVENT_READ)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+    def seconds(self):
+        """Since it was switched on."""
+        return time.monotonic() - self.begun
+
+    def read(self, timeout):
+        """Takes what the console shows within some seconds; false when the machine is off."""
+        for _ in self.selector.select(timeout):
+            data = self.process.stdout.read()
+            if not data:
+                return False
+            self.log.write(data)
+            self.log.flush()
+            self.console += data.decode(errors="replace")
+        return True
+
+    def wait_for(self, pattern, limit=BOOT_SECONDS, start=0):
+        """Reads the console until a line matches."""
+        end = time.monotonic() + limit
+        while True:
+            found = re.compile(pattern).search(self.console, start)
+            if found and "\n" in self.console[found.end():]:
+                return found
+            missed = MISSED.search(self.console, start)
+            if missed and time.monotonic() < end:
+                end = min(end, time.monotonic() + 20)
+            if time.monotonic() > end or not self.read(1):
+                tail = self.console[-6000:]
+                raise AssertionError(f"{pattern!r} did not come within {limit} s; the console ends with:\n{tail}")
+
+    def off(self, limit=120):
+        """Waits until the machine switches itself off."""
+        end = time.monotonic() + limit
+        while self.read(1):
+            if time.monotonic() > end:
+                raise AssertionError("the machine is still on")
+        self.process.wait()
+
+
+def uefi(tree, work, image, log, arguments=()):
+    """Boots a disk on QEMU's `virt` through Debian's build of the UEFI firmware, as from an NVMe disk."""
+    variables = Path(work) / "uefi-variables.fd"
+    if not variables.exists():
+        shutil.copyfile(tree / "usr/share/AAVMF/AAVMF_VARS.fd", variables)
+    command = inside(tree, work) + [
+        "/usr/bin/qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024", "-display",
+        "none", "-monitor", "none", "-serial", "stdio", "-no-user-config", "-nodefaults",
+        "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+        "-drive", f"if=pflash,unit=1,format=raw,file={variables}",
+        "-drive", f"if=none,id=disk,format=raw,file={image}", "-device", "nvme,drive=disk,serial=hirte",
+        *arguments]
+    return Machine(command, log)
