@@ -2,24 +2,23 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 STAGES = Path(__file__).resolve().parent.parent / "stages"
 # Of osbuild's library folder, what is taken from the checkout as it is.
-PARTS = ("assemblers", "devices", "inputs", "mounts", "osbuild", "runners", "schemas", "sources")
+PARTS = ("assemblers", "devices", "inputs", "mounts", "osbuild", "runners", "schemas", "sources", "stages")
 
 
 def library(checkout, folder):
-    """A folder with osbuild's modules and this project's stages beside its own."""
-    folder.mkdir()
+    """A folder with osbuild's modules and this project's stages beside its own; copies, because the sandbox
+    sees nothing outside of it."""
     for part in PARTS:
-        (folder / part).symlink_to(Path(checkout, part).resolve())
-    stages = folder / "stages"
-    stages.mkdir()
-    for path in [*Path(checkout, "stages").resolve().iterdir(), *STAGES.iterdir()]:
-        (stages / path.name).symlink_to(path)
+        shutil.copytree(Path(checkout, part), folder / part, symlinks=True)
+    for stage in STAGES.iterdir():
+        shutil.copy(stage, folder / "stages" / stage.name)
     return folder
 
 
@@ -38,5 +37,5 @@ def build(checkout, manifest, files, work, output):
     subprocess.run([sys.executable, "-m", "osbuild", "--libdir", lib, "--store", store, "--export", "image",
                     "--output-directory", exported, path], check=True, env=environment)
     output.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["rm", "-rf", output], check=True)
-    (exported / "image").rename(output)
+    shutil.rmtree(output, ignore_errors=True)
+    shutil.move(exported / "image", output)
