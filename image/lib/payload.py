@@ -62,12 +62,15 @@ def configuration(settings, nodes):
 
 
 def state_of(settings):
-    """The state file with the node's name in it, and what it says of the node."""
+    """The state file with the node's name and the options' units in it, and what it says of the node."""
     text = settings.state.read_text(encoding="utf8")
-    listed = tomllib.loads(text)
-    (written,) = listed["node"]
+    (written,) = tomllib.loads(text)["node"]
     text = text.replace(f"[node.{written}]", f"[node.{settings.node}]")
-    return text, listed["node"][written], listed.get("allow", [])
+    for option, given in (("containers", settings.containers), ("ssh", settings.ssh_key)):
+        if given:
+            text += "\n" + (settings.state.parent / f"with-{option}.toml").read_text(encoding="utf8")
+    listed = tomllib.loads(text)
+    return text, listed["node"][settings.node], listed.get("allow", [])
 
 
 def state_name(unit):
@@ -119,8 +122,6 @@ def fill(root, settings, executables, hirtectl):
     write(root / "etc/hostname", settings.node + "\n")
     write(root / "etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {settings.node}\n")
     write(root / "etc/fstab", fstab(settings.mounts))
-    if not (root / "etc/localtime").is_symlink():
-        (root / "etc/localtime").symlink_to("/usr/share/zoneinfo/UTC")
     if settings.ssh_key:
         write(root / "etc/ssh/authorized_keys", settings.ssh_key.strip() + "\n")
 

@@ -111,6 +111,10 @@ class Machine:
         self.process.wait()
 
 
+# An emulated computer, on a busy one, takes longer than the image allows for.
+EXTRA = "hirte.initial-state-limit=800"
+
+
 def uefi(tree, work, image, log, arguments=()):
     """Boots a disk on QEMU's `virt` through Debian's build of the UEFI firmware, as from an NVMe disk."""
     variables = Path(work) / "uefi-variables.fd"
@@ -121,6 +125,7 @@ def uefi(tree, work, image, log, arguments=()):
         "none", "-monitor", "none", "-serial", "stdio", "-no-user-config", "-nodefaults",
         "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
         "-drive", f"if=pflash,unit=1,format=raw,file={variables}",
+        "-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={EXTRA}",
         "-drive", f"if=none,id=disk,format=raw,file={image}", "-device", "nvme,drive=disk,serial=hirte",
         *arguments]
     return Machine(command, log)
