@@ -162,9 +162,7 @@ impl<C: Schema> Loader<C> {
         self.load_optional_file(&roots.data.join(C::DATA_FILE))?;
         self.load_optional_file(&roots.etc.join(C::ETC_FILE))?;
         for root in [&roots.etc, &roots.run] {
-            let mut folder = root.join(C::ETC_FILE).into_os_string();
-            folder.push(".d");
-            for path in drop_ins(Path::new(&folder))? {
+            for path in drop_ins(&root.join(C::ETC_FILE).with_added_extension("d"))? {
                 self.load_optional_file(&path)?;
             }
         }

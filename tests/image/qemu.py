@@ -112,7 +112,8 @@ class Machine:
 
 
 # An emulated computer, on a busy one, takes longer than the image allows for.
-EXTRA = "hirte.initial-state-limit=800"
+EXTRA = ("hirte.initial-state-limit=800 systemd.show_status=yes systemd.journald.forward_to_console=1 "
+         "systemd.journald.max_level_console=info")
 
 
 def uefi(tree, work, image, log, arguments=()):
