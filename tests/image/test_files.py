@@ -73,7 +73,7 @@ class InitialState(Scratch):
     def run_script(self, units, limit, listed=LIST):
         """Exit status and what it says; the units are those that systemctl is made to list."""
         self.write("loaded", units)
-        systemctl = self.write("bin/systemctl", f"#!/bin/sh\ncat {self.folder}/loaded\n")
+        systemctl = self.write("bin/systemctl", f"#!/bin/sh\n[ $1 = --quiet ] || cat {self.folder}/loaded\n")
         systemctl.chmod(0o755)
         path = self.write("list", f"{listed}limit {limit}\n")
         script = self.write("initial-state", (SCRIPTS / "initial-state").read_text().replace(
