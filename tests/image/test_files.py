@@ -65,7 +65,7 @@ class Settings(Scratch):
 class InitialState(Scratch):
     """files/usr/lib/hirte/initial-state"""
 
-    LIST = "allow systemd-fsck@*.service\nactive a.service\nactive x\\x2dy.mount\ninactive b.service\n"
+    LIST = "allow systemd-fsck@*.service\nactive hirte-initial-state.service\nactive a.service\nactive x\\x2dy.mount\ninactive b.service\n"
     UNITS = ("a.service loaded active running A\nx\\x2dy.mount loaded active mounted M\n"
              "systemd-fsck@dev\\x2d1.service loaded active exited F\nm.target loaded active active M\n"
              "idle.service loaded inactive dead I\nhirte-initial-state.service loaded activating start S\n")
