@@ -65,6 +65,7 @@ impl Machine {
         Roots {
             data: self.root.join("share"),
             etc: self.root.join("etc"),
+            run: self.root.join("run"),
         }
     }
 
@@ -327,6 +328,14 @@ fn later_sources_win() {
         "[hirte]\nLogLevel=info\n",
     );
     assert_eq!(level(&machine), Level::Debug);
+    // Of a lower name than those of /etc, and yet after them.
+    machine.write("run/hirte/hirte.conf.d/00.conf", "[hirte]\nLogLevel=warn\n");
+    assert_eq!(level(&machine), Level::Warn);
+    machine.write("run/hirte/hirte.conf.d/10.conf", "[hirte]\nLogLevel=info\n");
+    assert_eq!(level(&machine), Level::Info);
+    // Of /run only drop-ins are read: its hirte folder has the daemons' sockets, too.
+    machine.write("run/hirte/hirte.conf", "junk");
+    assert_eq!(level(&machine), Level::Info);
     machine.env.push(("HIRTE_LOG_LEVEL", "Error"));
     assert_eq!(level(&machine), Level::Error);
 
@@ -358,6 +367,22 @@ fn the_agent_has_its_own_files() {
     assert_eq!(agent.node_name, "three");
     assert_eq!(agent.manager_host, "two");
     assert_eq!(agent.manager_port, 1);
+
+    machine.write(
+        "run/hirte/agent.conf.d/x.conf",
+        "[hirte-agent]\nNodeName=four\n",
+    );
+    assert_eq!(machine.agent().node_name, "four");
+}
+
+#[test]
+fn a_wrong_value_of_this_boot_is_an_error_like_any_other() {
+    let machine = Machine::new();
+    machine.write("run/hirte/hirte.conf.d/x.conf", "[hirte]\nManagerPort=0\n");
+    assert_eq!(
+        machine.manager_error(),
+        "run/hirte/hirte.conf.d/x.conf:2: ManagerPort=0: expected a port number from 1 to 65535"
+    );
 }
 
 #[test]
@@ -834,6 +859,7 @@ fn roots_are_those_of_the_system() {
     let roots = Roots::default();
     assert_eq!(roots.data, Path::new("/usr/share"));
     assert_eq!(roots.etc, Path::new("/etc"));
+    assert_eq!(roots.run, Path::new("/run"));
 }
 
 /// The files that are installed show every key with its default; uncommented, they change nothing.

@@ -330,6 +330,7 @@ fn configuration_files_in_documents_are_understood() {
         let no_files = Roots {
             data: "/nowhere".into(),
             etc: "/nowhere".into(),
+            run: "/nowhere".into(),
         };
         let (file, nothing) = (Some(file.as_path()), |_: &str| None);
         let notices = match &*block.info {

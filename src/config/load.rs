@@ -26,14 +26,17 @@ pub struct Roots {
     pub data: PathBuf,
     /// Of the administrator's files.
     pub etc: PathBuf,
+    /// Of the files that are made anew at each boot.
+    pub run: PathBuf,
 }
 
 impl Default for Roots {
-    /// `/usr/share` and `/etc`.
+    /// `/usr/share`, `/etc` and `/run`.
     fn default() -> Self {
         Self {
             data: PathBuf::from("/usr/share"),
             etc: PathBuf::from("/etc"),
+            run: PathBuf::from("/run"),
         }
     }
 }
@@ -157,12 +160,11 @@ impl<C: Schema> Loader<C> {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(), ConfigError> {
         self.load_optional_file(&roots.data.join(C::DATA_FILE))?;
-        let etc_file = roots.etc.join(C::ETC_FILE);
-        self.load_optional_file(&etc_file)?;
-        let mut folder = etc_file.into_os_string();
-        folder.push(".d");
-        for path in drop_ins(Path::new(&folder))? {
-            self.load_optional_file(&path)?;
+        self.load_optional_file(&roots.etc.join(C::ETC_FILE))?;
+        for root in [&roots.etc, &roots.run] {
+            for path in drop_ins(&root.join(C::ETC_FILE).with_added_extension("d"))? {
+                self.load_optional_file(&path)?;
+            }
         }
         for (variable, key) in ENVIRONMENT {
             if let Some(text) = env(variable).filter(|text| !text.is_empty()) {

@@ -7,10 +7,12 @@
 //! 3. `/etc/hirte/hirte.conf` (agent: `/etc/hirte/agent.conf`),
 //! 4. `/etc/hirte/hirte.conf.d/*.conf` (agent: `agent.conf.d`), in the order of their names; as
 //!    systemd does, files whose name starts with a dot are left out,
-//! 5. the environment: `HIRTE_LOG_LEVEL`, `HIRTE_LOG_TARGET`, `HIRTE_LOG_IS_QUIET`; an empty variable
+//! 5. `/run/hirte/hirte.conf.d/*.conf` (agent: `agent.conf.d`), likewise: what the boot of a system whose
+//!    `/etc` is read-only takes from elsewhere,
+//! 6. the environment: `HIRTE_LOG_LEVEL`, `HIRTE_LOG_TARGET`, `HIRTE_LOG_IS_QUIET`; an empty variable
 //!    counts as unset,
-//! 6. the file of `-c`, the only one that must exist,
-//! 7. the options of the command line.
+//! 7. the file of `-c`, the only one that must exist,
+//! 8. the options of the command line.
 //!
 //! Rules that hold for every source:
 //!

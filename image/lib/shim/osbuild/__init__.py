@@ -1,0 +1,1 @@
+"""What stages use of osbuild's library."""

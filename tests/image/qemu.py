@@ -1,0 +1,183 @@
+"""Boots images in QEMU, which comes out of the locked packages like the image itself."""
+
+import os
+import re
+import selectors
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "image/lib"))
+
+import debian  # noqa: E402
+import expand  # noqa: E402
+
+# What the console shows at the end of a boot.
+REACHED = re.compile(r"hirte: initial state of node (\S+) reached after (\d+) s, (\d+) MiB of memory used")
+MISSED = re.compile(r"hirte: initial state of node \S+ NOT reached after \d+ s:")
+# Of the firmware, kernel and systemd on a computer that is emulated, and busy with other work.
+BOOT_SECONDS = 900
+
+
+def tools(cache, mirror=None):
+    """A tree with QEMU, firmware for it, and dtc; made at the first call."""
+    tree = Path(cache) / "tools"
+    debs = expand.read(ROOT / "image/debs.lock.json")["mpp-vars"]["debs"]["tools"]
+    stamp = tree / "made-of"
+    wanted = "".join(deb["sha256"] + "\n" for deb in debs)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return tree
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
+    files = Path(cache) / "files"
+    debian.download(debs, files, mirror or debian.machine_mirror())
+    for deb in debs:
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", files / f"sha256:{deb['sha256']}"],
+                              stdout=subprocess.PIPE) as archive:
+            subprocess.run(["tar", "-x", "-C", tree, "--keep-directory-symlink"], stdin=archive.stdout, check=True)
+    stamp.write_text(wanted)
+    return tree
+
+
+def inside(tree, *folders):
+    """The beginning of a command that runs in the tree, with folders of this machine at their own places."""
+    words = ["bwrap", "--die-with-parent", "--ro-bind", tree / "usr", "/usr", "--symlink", "usr/lib", "/lib",
+             "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--dir", "/etc", "--proc", "/proc",
+             "--dev", "/dev", "--tmpfs", "/tmp"]
+    for folder in folders:
+        words += ["--bind", folder, folder]
+    return [str(word) for word in [*words, "--"]]
+
+
+class Machine:
+    """A running QEMU with what its console has shown."""
+
+    def __init__(self, command, log):
+        self.console = ""
+        self.begun = time.monotonic()
+        self.log = open(log, "wb")  # pylint: disable=consider-using-with
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE,  # pylint: disable=consider-using-with
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.process.stdout, selectors.EVENT_READ)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+    def seconds(self):
+        """Since it was switched on."""
+        return time.monotonic() - self.begun
+
+    def read(self, timeout):
+        """Takes what the console shows within some seconds; false when the machine is off."""
+        for _ in self.selector.select(timeout):
+            data = self.process.stdout.read()
+            if not data:
+                return False
+            self.log.write(data)
+            self.log.flush()
+            self.console += data.decode(errors="replace")
+        return True
+
+    def wait_for(self, pattern, limit=BOOT_SECONDS, start=0):
+        """Reads the console until a line matches."""
+        end = time.monotonic() + limit
+        while True:
+            found = re.compile(pattern).search(self.console, start)
+            if found and "\n" in self.console[found.end():]:
+                return found
+            missed = MISSED.search(self.console, start)
+            if missed and time.monotonic() < end:
+                end = min(end, time.monotonic() + 20)
+            if time.monotonic() > end or not self.read(1):
+                tail = self.console[-6000:]
+                raise AssertionError(f"{pattern!r} did not come within {limit} s; the console ends with:\n{tail}")
+
+    def off(self, limit=120):
+        """Waits until the machine switches itself off."""
+        end = time.monotonic() + limit
+        while self.read(1):
+            if time.monotonic() > end:
+                raise AssertionError("the machine is still on")
+        self.process.wait()
+
+
+# An emulated computer, on a busy one, takes longer than the image allows for.
+EXTRA = ("hirte.initial-state-limit=800 systemd.show_status=yes systemd.journald.forward_to_console=1 "
+         "systemd.journald.max_level_console=info")
+
+
+def uefi(tree, work, image, log, arguments=()):
+    """Boots a disk on QEMU's `virt` through Debian's build of the UEFI firmware, as from an NVMe disk."""
+    variables = Path(work) / "uefi-variables.fd"
+    if not variables.exists():
+        shutil.copyfile(tree / "usr/share/AAVMF/AAVMF_VARS.fd", variables)
+    command = inside(tree, work) + [
+        "/usr/bin/qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024", "-display",
+        "none", "-monitor", "none", "-serial", "stdio", "-no-user-config", "-nodefaults",
+        "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+        "-drive", f"if=pflash,unit=1,format=raw,file={variables}",
+        "-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={EXTRA}",
+        "-drive", f"if=none,id=disk,format=raw,file={image}", "-device", "nvme,drive=disk,serial=hirte",
+        *arguments]
+    return Machine(command, log)
+
+
+def fdt(tree, work, *words, check=True):
+    """Calls a tool for device trees, and gives what it prints."""
+    done = subprocess.run(inside(tree, work) + [str(word) for word in words], check=check, encoding="utf8",
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return done.stdout.split()
+
+
+def change_device_tree(tree, work, dtb):
+    """Changes the board's device tree to what QEMU emulates of the board. Without this the kernel of no
+    image starts there, so what is shown is the board's processor, timers, interrupts and serial port, and
+    another SD controller than the board's."""
+    def disable(node):
+        fdt(tree, work, "fdtput", "-t", "s", dtb, node, "status", "disabled")
+
+    for node in fdt(tree, work, "fdtget", "-l", dtb, "/soc"):
+        # The HDMI block is not there: touching it is an external abort.
+        if "@7ef" in node or "@7ec" in node:
+            disable(f"/soc/{node}")
+        if node.startswith("usb@7e98"):
+            fdt(tree, work, "fdtput", "-t", "s", dtb, f"/soc/{node}", "dr_mode", "host")
+    # QEMU plugs the card into the controller that has Wi-Fi on the board.
+    card = "/soc/mmc@7e300000"
+    fdt(tree, work, "fdtput", "-d", dtb, card, "mmc-pwrseq", check=False)
+    # Looking for the card each second loses an interrupt of the emulated controller sooner or later.
+    fdt(tree, work, "fdtput", dtb, card, "non-removable")
+    for node in fdt(tree, work, "fdtget", "-l", dtb, card):
+        fdt(tree, work, "fdtput", "-r", dtb, f"{card}/{node}")
+    disable("/emmc2bus/mmc@7e340000")
+
+
+def raspi4b(tree, work, image, log):
+    """Boots a card on QEMU's `raspi4b`, without the board's firmware: QEMU starts the kernel, with the
+    initramfs and command line of the card, and a changed device tree."""
+    names = ("vmlinuz", "initrd.img", "cmdline.txt", "bcm2711-rpi-4-b.dtb")
+    for name in names:
+        subprocess.run(["mcopy", "-o", "-i", f"{image}@@1M", f"::{name}", Path(work) / name], check=True,
+                       env={"MTOOLS_SKIP_CHECK": "1", "PATH": "/usr/bin:/bin"})
+    kernel, initrd, cmdline, dtb = (Path(work) / name for name in names)
+    change_device_tree(tree, work, dtb)
+    # The serial port that the test reads has another name in QEMU.
+    line = f"{cmdline.read_text().strip()} console=ttyAMA1,115200 console=ttyAMA0,115200 {EXTRA}"
+    # QEMU wants a card whose size is a power of two.
+    size = 1 << (image.stat().st_size - 1).bit_length()
+    os.truncate(image, size)
+    command = inside(tree, work) + [
+        "/usr/bin/qemu-system-aarch64", "-M", "raspi4b", "-m", "2048", "-display", "none", "-monitor", "none", "-serial",
+        "stdio", "-kernel", str(kernel), "-initrd", str(initrd), "-dtb", str(dtb), "-append", line,
+        "-drive", f"if=sd,format=raw,file={image}"]
+    return Machine(command, log)

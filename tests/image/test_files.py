@@ -1,0 +1,114 @@
+"""The scripts of the image, run with files and a systemctl of the test's own."""
+
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPTS = ROOT / "image/files/usr/lib/hirte"
+
+
+class Scratch(unittest.TestCase):
+    """A folder that goes with the test."""
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+
+    def write(self, name, text):
+        """Writes a file below the folder."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, newline="")
+        return path
+
+
+class Settings(Scratch):
+    """files/usr/lib/hirte/settings"""
+
+    def run_script(self):
+        """Runs it; gives its list."""
+        (self.folder / "run").mkdir(exist_ok=True)
+        subprocess.run(["sh", SCRIPTS / "settings", self.folder / "boot", self.folder / "run"], check=True,
+                       stdout=subprocess.DEVNULL)
+        return (self.folder / "run/hirte/settings").read_text().splitlines()
+
+    def test_files_are_copied_to_where_daemons_read_them(self):
+        self.write("boot/hirte/agent.conf", "[hirte-agent]\r\nNodeName=a\r\n")
+        self.write("boot/hirte/hirte.conf.d/10-nodes.conf", "[hirte]\n")
+        self.write("boot/hirte/network/10-fixed.network", "[Match]\n")
+        self.assertEqual(self.run_script(), ["used hirte.conf.d/10-nodes.conf", "used agent.conf",
+                                             "used network/10-fixed.network"])
+        run = self.folder / "run"
+        self.assertEqual((run / "hirte/agent.conf.d/00-boot-partition.conf").read_bytes(),
+                         b"[hirte-agent]\nNodeName=a\n")
+        self.assertTrue((run / "hirte/hirte.conf.d/10-nodes.conf").exists())
+        self.assertTrue((run / "systemd/network/10-fixed.network").exists())
+
+    def test_without_any_nothing_is_listed(self):
+        self.assertEqual(self.run_script(), [])
+
+    def test_what_is_not_taken_is_named_with_the_reason(self):
+        self.write("boot/hirte/agent.conf.d/my file.conf", "x")
+        self.write("boot/hirte/agent.conf.d/large.conf", "x" * 65537)
+        (self.folder / "boot/hirte/agent.conf.d/folder.conf").mkdir()
+        self.assertEqual(sorted(self.run_script()), [
+            "refused agent.conf.d/folder.conf: it is no file",
+            "refused agent.conf.d/large.conf: it has more than 65536 bytes",
+            "refused agent.conf.d/my file.conf: its name has characters other than A-Z a-z 0-9 . _ -"])
+        self.assertEqual(list((self.folder / "run/hirte/agent.conf.d").iterdir()), [])
+
+
+class InitialState(Scratch):
+    """files/usr/lib/hirte/initial-state"""
+
+    LIST = "allow systemd-fsck@*.service\nactive hirte-initial-state.service\nactive a.service\nactive x\\x2dy.mount\ninactive b.service\n"
+    UNITS = ("a.service loaded active running A\nx\\x2dy.mount loaded active mounted M\n"
+             "systemd-fsck@dev\\x2d1.service loaded active exited F\nm.target loaded active active M\n"
+             "idle.service loaded inactive dead I\nhirte-initial-state.service loaded activating start S\n")
+
+    def run_script(self, units, limit, listed=LIST):
+        """Exit status and what it says; the units are those that systemctl is made to list."""
+        self.write("loaded", units)
+        systemctl = self.write("bin/systemctl", f"#!/bin/sh\n[ $1 = --quiet ] || cat {self.folder}/loaded\n")
+        systemctl.chmod(0o755)
+        path = self.write("list", f"{listed}limit {limit}\n")
+        script = self.write("initial-state", (SCRIPTS / "initial-state").read_text().replace(
+            "/sys/class/tty/console/active", str(self.write("consoles", ""))))
+        done = subprocess.run(["sh", script, path], check=False, encoding="utf8", stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL,
+                              env={"PATH": f"{self.folder}/bin:{os.environ['PATH']}",
+                                   "RUNTIME_DIRECTORY": str(self.folder)})
+        return done.returncode, done.stdout
+
+    def test_reached(self):
+        status, said = self.run_script(self.UNITS, 0)
+        self.assertEqual(status, 0)
+        self.assertRegex(said, r"^initial state of node \S+ reached after \d+ s, \d+ MiB of memory used, addresses:")
+
+    def test_each_difference_is_named(self):
+        for more, said in [
+            ("c.service loaded active running C\n", "c.service is active, expected nothing of it"),
+            ("s.socket loaded active listening S\n", "s.socket is active, expected nothing of it"),
+            ("t.target loaded failed failed T\n", "t.target is failed, expected nothing of it"),
+            ("b.service loaded active running B\n", "b.service is active, expected inactive"),
+        ]:
+            status, told = self.run_script(self.UNITS + more, 0)
+            self.assertEqual(status, 1)
+            self.assertIn("NOT reached", told)
+            self.assertIn(f"\n  {said}\n", told)
+        status, told = self.run_script(self.UNITS.replace("a.service loaded active", "a.service loaded activating"), 0)
+        self.assertIn("  a.service is activating, expected active\n", told)
+
+    def test_no_answer_is_no_state(self):
+        (self.folder / "bin").mkdir()
+        status, told = self.run_script("", 0)
+        self.assertEqual(status, 1)
+        self.assertIn("  a.service is inactive, expected active\n", told)
+
+
+if __name__ == "__main__":
+    unittest.main()
