@@ -1,0 +1,15 @@
+SUMMARY = "Users and groups to which recipes add theirs"
+LICENSE = "CLOSED"
+INHIBIT_DEFAULT_DEPS = "1"
+PROVIDES = "base-passwd shadow shadow-sysroot"
+S = "${UNPACKDIR}"
+
+do_install() {
+    install -d ${D}${sysconfdir}
+    echo "root:x:0:0:root:/root:/bin/sh" > ${D}${sysconfdir}/passwd
+    echo "root:x:0:" > ${D}${sysconfdir}/group
+    # Where useradd and groupadd take ids from.
+    printf 'SYS_UID_MIN 101\nSYS_UID_MAX 999\nSYS_GID_MIN 101\nSYS_GID_MAX 999\n' > ${D}${sysconfdir}/login.defs
+}
+SYSROOT_DIRS += "${sysconfdir}"
+RPROVIDES:${PN} = "shadow"
