@@ -30,7 +30,10 @@ Dir::Etc::Preferences "preferences";
 Dir::Log "${TOPDIR}/apt-cache";
 APT::Install-Recommends "true";
 APT::Immediate-Configure "false";
-APT::Architecture "arm64";
+APT
+{
+  Architecture "arm64";
+};
 APT::Get::Assume-Yes "true";
 APT::Sandbox::User "root";
 Acquire::AllowInsecureRepositories "true";
