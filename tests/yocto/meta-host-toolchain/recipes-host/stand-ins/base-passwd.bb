@@ -1,7 +1,7 @@
 SUMMARY = "Users and groups to which recipes add theirs"
 LICENSE = "CLOSED"
 INHIBIT_DEFAULT_DEPS = "1"
-PROVIDES = "base-passwd shadow shadow-sysroot"
+PROVIDES = "base-files base-passwd shadow shadow-sysroot"
 S = "${UNPACKDIR}"
 
 do_install() {
@@ -12,4 +12,4 @@ do_install() {
     printf 'SYS_UID_MIN 101\nSYS_UID_MAX 999\nSYS_GID_MIN 101\nSYS_GID_MAX 999\n' > ${D}${sysconfdir}/login.defs
 }
 SYSROOT_DIRS += "${sysconfdir}"
-RPROVIDES:${PN} = "shadow"
+RPROVIDES:${PN} = "base-files shadow"
