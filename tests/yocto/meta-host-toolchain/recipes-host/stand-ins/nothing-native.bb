@@ -6,4 +6,7 @@ PROVIDES = "virtual/fakeroot-native pseudo-native shadow-native"
 S = "${UNPACKDIR}"
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
-do_install[noexec] = "1"
+
+do_install() {
+    install -D -m 0755 ${HOST_TOOLCHAIN_LAYERDIR}/scripts/no-fakeroot ${D}${bindir}/pseudo
+}
