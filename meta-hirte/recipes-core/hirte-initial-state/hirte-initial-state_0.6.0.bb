@@ -1,8 +1,8 @@
 SUMMARY = "The fixed initial state of a node: its state file, and the presets made of it"
-DESCRIPTION = "Turns an exact state file of hirte into systemd presets, and tells hirte-agent its name and \
-its manager. The image carries the file, so that 'hirtectl state diff' can hold the booted node against it."
+DESCRIPTION = "Turns an exact state file of hirte into systemd presets, and tells hirte-agent its name and its manager. The image carries the file, so that 'hirtectl state diff' can hold the booted node against it."
 SECTION = "base"
 LICENSE = "MIT"
+# nooelint: oelint.var.licenseremotefile - nothing is fetched: what is under this licence is the layer
 LIC_FILES_CHKSUM = "file://${HIRTE_LAYERDIR}/COPYING.MIT;md5=241d6f1e6d08fa969c9db798b97999a8"
 DEPENDS = "hirtectl-native"
 
@@ -33,17 +33,10 @@ do_compile() {
     cp ${S}/${HIRTE_STATE_FILE} initial-state.toml
     hirtectl state presets initial-state.toml --node ${HIRTE_NODE} > 00-hirte-initial-state.preset
 
-    cat > agent.conf <<EOF
-[hirte-agent]
-NodeName=${HIRTE_NODE}
-ManagerHost=${HIRTE_MANAGER_HOST}
-ManagerPort=${HIRTE_MANAGER_PORT}
-EOF
-    cat > hirte.conf <<EOF
-[hirte]
-ManagerPort=${HIRTE_MANAGER_PORT}
-AllowedNodeNames=${HIRTE_ALLOWED_NODES}
-EOF
+    printf '[hirte-agent]\nNodeName=%s\nManagerHost=%s\nManagerPort=%s\n' \
+        "${HIRTE_NODE}" "${HIRTE_MANAGER_HOST}" "${HIRTE_MANAGER_PORT}" > agent.conf
+    printf '[hirte]\nManagerPort=%s\nAllowedNodeNames=%s\n' \
+        "${HIRTE_MANAGER_PORT}" "${HIRTE_ALLOWED_NODES}" > hirte.conf
 }
 
 do_install() {

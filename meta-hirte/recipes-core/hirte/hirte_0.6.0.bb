@@ -1,6 +1,7 @@
 SUMMARY = "Control of systemd services across several computers: the manager"
-DESCRIPTION = "hirte controls the systemd services of several computers from one place: a manager \
-(hirte), an agent on each computer (hirte-agent) and the administrator's tool (hirtectl)."
+SUMMARY:${PN}-agent = "Control of systemd services across several computers: the agent of a node"
+SUMMARY:hirtectl = "Control of systemd services across several computers: the administrator's tool"
+DESCRIPTION = "hirte controls the systemd services of several computers from one place: a manager (hirte), an agent on each computer (hirte-agent) and the administrator's tool (hirtectl)."
 
 require hirte.inc
 
@@ -20,9 +21,6 @@ do_install() {
 }
 
 PACKAGE_BEFORE_PN = "${PN}-agent hirtectl"
-
-SUMMARY:${PN}-agent = "Control of systemd services across several computers: the agent of a node"
-SUMMARY:hirtectl = "Control of systemd services across several computers: the administrator's tool"
 
 # Complete lists: what the install step puts elsewhere is an error of package QA (installed-vs-shipped).
 FILES:${PN} = "\

@@ -9,6 +9,7 @@ ROOTFS_POSTPROCESS_COMMAND:append = " hirte_exact_presets"
 HIRTE_EXACT_PRESETS = "${HIRTE_LAYERDIR}/scripts/exact-presets"
 do_rootfs[file-checksums] += "${HIRTE_EXACT_PRESETS}:True"
 
+hirte_exact_presets[doc] = "Enables and disables the units of the root file system exactly as its presets say"
 hirte_exact_presets() {
     ${HIRTE_EXACT_PRESETS} ${IMAGE_ROOTFS} || bbfatal "The root file system is not what its presets say"
 }
