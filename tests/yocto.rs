@@ -25,7 +25,11 @@ use lab::Lab;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const RECIPE: &str = concat!("recipes-core/hirte/hirte_", env!("CARGO_PKG_VERSION"), ".bb");
+const RECIPE: &str = concat!(
+    "recipes-core/hirte/hirte_",
+    env!("CARGO_PKG_VERSION"),
+    ".bb"
+);
 const INITIAL_STATE: &str = concat!(
     "recipes-core/hirte-initial-state/hirte-initial-state_",
     env!("CARGO_PKG_VERSION"),
@@ -70,11 +74,24 @@ fn walk(folder: &Path) -> Vec<String> {
             if path.is_dir() && !path.is_symlink() {
                 add(root, &path, found);
             } else {
-                found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+                found.push(
+                    path.strip_prefix(root)
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned(),
+                );
             }
         }
         if is_empty {
-            found.push(folder.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            found.push(
+                folder
+                    .strip_prefix(root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+            );
         }
     }
     let mut found = Vec::new();
@@ -100,7 +117,11 @@ fn value<'t>(recipe: &'t str, variable: &str) -> Option<Vec<&'t str>> {
         if let Some(at) = recipe.rfind(&start) {
             let rest = &recipe[at + start.len()..];
             let text = rest.split('"').next().expect("the end of the value");
-            found = Some(text.split_whitespace().filter(|word| *word != "\\").collect());
+            found = Some(
+                text.split_whitespace()
+                    .filter(|word| *word != "\\")
+                    .collect(),
+            );
         }
     }
     found
@@ -151,8 +172,13 @@ fn versions_and_licences_are_those_of_the_project() {
         assert!(!sums.is_empty());
         for sum in sums {
             let (file, sum) = sum.split_once(";md5=").unwrap();
-            let file = file.trim_start_matches("file://").replace("${HIRTE_LAYERDIR}/", "");
-            let output = Command::new("md5sum").arg(folder.join(&file)).output().unwrap();
+            let file = file
+                .trim_start_matches("file://")
+                .replace("${HIRTE_LAYERDIR}/", "");
+            let output = Command::new("md5sum")
+                .arg(folder.join(&file))
+                .output()
+                .unwrap();
             let found = String::from_utf8(output.stdout).unwrap();
             assert!(found.starts_with(sum), "{file}: {found}");
         }
@@ -226,7 +252,10 @@ fn the_layer_has_what_yocto_check_layer_demands() {
                 recipe == format!("{name}.bb") || recipe.starts_with(&format!("{name}_"))
             }));
         }
-        assert!(!file.ends_with(".patch"), "{file}: patches have no place here");
+        assert!(
+            !file.ends_with(".patch"),
+            "{file}: patches have no place here"
+        );
     }
     for template in ["hirte-rpi4", "hirte-qemuarm64"] {
         for name in [
@@ -264,7 +293,10 @@ fn variables_are_documented_with_their_defaults() {
             let default = rest.trim_end_matches('"');
             let row = rows.get(variable).unwrap_or_else(|| panic!("{variable}"));
             let is_sources = variable.starts_with("SRC");
-            assert!(is_sources || *row == format!("`{default}`"), "{variable}: {row}");
+            assert!(
+                is_sources || *row == format!("`{default}`"),
+                "{variable}: {row}"
+            );
             settable.insert(variable.to_owned());
         }
     }
@@ -282,7 +314,10 @@ fn claims() -> BTreeMap<&'static str, Vec<String>> {
     ]
     .map(|(package, variable)| {
         let files = value(&recipe, variable).unwrap_or_else(|| panic!("{variable} is not set"));
-        (package, files.iter().map(|file| expand(file, "hirte")).collect())
+        (
+            package,
+            files.iter().map(|file| expand(file, "hirte")).collect(),
+        )
     })
     .into()
 }
@@ -325,4 +360,261 @@ fn every_unit_that_can_be_enabled_is_known_to_systemds_class() {
     known.sort_unstable();
     assert_eq!(with_install, known);
     assert_eq!(value(&recipe, "SYSTEMD_AUTO_ENABLE").unwrap(), ["disable"]);
+}
+
+/// What oelint-adv says of the layer and is not followed, with the reason.
+const NOT_FOLLOWED: [(&str, &str); 8] = [
+    (
+        "oelint.var.filesoverride",
+        "the lists are complete on purpose: what the install step adds has to be put into a package",
+    ),
+    (
+        "oelint.var.mandatoryvar.HOMEPAGE",
+        "who publishes the layer decides on an address",
+    ),
+    (
+        "oelint.var.suggestedvar.BUGTRACKER",
+        "who publishes the layer decides on an address",
+    ),
+    (
+        "oelint.var.suggestedvar.CVE_PRODUCT",
+        "no data base of vulnerabilities has a name of its own for hirte",
+    ),
+    (
+        "oelint.var.bbclassextend",
+        "for the build host there is hirtectl-native; nobody runs the daemons there",
+    ),
+    (
+        "oelint.var.inheritlast.native",
+        "inherit_defer is last wherever it stands",
+    ),
+    (
+        "oelint.vars.inconspaces",
+        "hirte-crates.inc has the bytes of BitBake's own task",
+    ),
+    (
+        "oelint.vars.notneededspace",
+        "hirte-crates.inc has the bytes of BitBake's own task",
+    ),
+];
+
+/// The interpreter of Debian, for which the requirements are.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Installs oelint-adv in the one version for which the list above is, every file with its hash.
+fn install_linter() -> Result<PathBuf, String> {
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("oelint-{}", std::process::id()));
+    let output = Command::new(PYTHON)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--require-hashes",
+        ])
+        .args([
+            "--disable-pip-version-check",
+            "--only-binary=:all:",
+            "--target",
+        ])
+        .arg(&folder)
+        .arg("--requirement")
+        .arg(root().join("tests/yocto/requirements.txt"))
+        .output()
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(folder);
+    }
+    let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(format!("oelint-adv from the package index: {problem}"))
+}
+
+#[test]
+fn the_linter_of_openembedded_finds_nothing_else() {
+    let folder = match install_linter() {
+        Ok(folder) => folder,
+        Err(needed) => return lab::leave_out(&needed),
+    };
+    let mut files = walk(&layer());
+    files.retain(|file| {
+        [".bb", ".bbappend", ".bbclass", "layer.conf"]
+            .iter()
+            .any(|end| file.ends_with(end))
+    });
+    let lint = |suppressed: &[(&str, &str)]| {
+        let mut command = Command::new(PYTHON);
+        command
+            .args([
+                "-m",
+                "oelint_adv",
+                "--quiet",
+                "--relpaths",
+                "--release",
+                "wrynose",
+            ])
+            .current_dir(layer())
+            .env("PYTHONPATH", &folder)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        for (rule, _) in suppressed {
+            command.args(["--suppress", rule]);
+        }
+        let output = command.args(&files).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    // Each exception is needed, so the linter works.
+    let all = lint(&[]);
+    for (rule, _) in NOT_FOLLOWED {
+        assert!(all.contains(rule), "{rule} need not be suppressed: {all}");
+    }
+    assert_eq!(lint(&NOT_FOLLOWED), "");
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// The body of a shell function of a recipe.
+fn shell_function(recipe: &str, name: &str) -> String {
+    let (_, rest) = recipe
+        .split_once(&format!("\n{name}() {{\n"))
+        .unwrap_or_else(|| panic!("{name} is not there"));
+    rest.split("\n}\n").next().unwrap().to_owned()
+}
+
+/// What the recipe of the initial state installs, by its own commands, with its own defaults.
+fn initial_state() -> PathBuf {
+    let recipe = read(INITIAL_STATE);
+    let work = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("initial-state-{}", std::process::id()));
+    let tree = work.join("tree");
+    fs::create_dir_all(&tree).unwrap();
+    let program = tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl"));
+    let path = format!(
+        "{}:{}",
+        program.parent().unwrap().display(),
+        env::var("PATH").unwrap()
+    );
+    let mut script = String::from("set -eu\n");
+    for line in recipe.lines().filter(|line| line.starts_with("HIRTE_")) {
+        script.push_str(&line.replace(" ?= ", "="));
+        script.push('\n');
+    }
+    for function in ["do_compile", "do_install"] {
+        script.push_str(&shell_function(&recipe, function));
+        script.push('\n');
+    }
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&work)
+        .env("PATH", path)
+        .env("D", &tree)
+        .env("S", layer().join("recipes-core/hirte-initial-state/files"))
+        .envs(VARIABLES)
+        .output()
+        .unwrap();
+    expect_success("the recipe's commands", &output);
+
+    let claims = value(&recipe, "FILES:${PN}").unwrap();
+    let claims: BTreeSet<String> = claims.iter().map(|file| expand(file, "")).collect();
+    let files: BTreeSet<String> = walk(&tree).iter().map(|file| format!("/{file}")).collect();
+    assert_eq!(files, claims);
+    tree
+}
+
+/// The units that the state file names.
+fn named_units() -> Vec<String> {
+    let file = read(STATE_FILE);
+    let units = file
+        .lines()
+        .filter_map(|line| line.strip_suffix("\" = \"active\""));
+    let mut units: Vec<String> = units.map(|unit| unit[1..].to_owned()).collect();
+    units.sort();
+    units
+}
+
+/// Units of openembedded-core that Debian does not have, and so the nodes of the lab.
+const STAND_INS: [&str; 4] = [
+    "var-volatile-cache.service",
+    "var-volatile-lib.service",
+    "var-volatile-spool.service",
+    "var-volatile-srv.service",
+];
+
+/// A node with the installed files, enabled as an image is made, boots into what the file says.
+///
+/// With `HIRTE_YOCTO_TREE` the files are those in this folder: packages that BitBake has made.
+#[test]
+fn the_layers_presets_boot_into_the_state_of_the_file() {
+    if !lab::require() {
+        return;
+    }
+    let builder = Lab::builder("yocto")
+        .unmask("systemd-network-generator.service")
+        .unmask("systemd-udevd.service");
+    let builder = match env::var_os("HIRTE_YOCTO_TREE") {
+        Some(tree) => builder.layer(tree),
+        None => {
+            let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
+            builder
+                .layer(tree::install_tree(executables))
+                .layer(initial_state())
+        }
+    };
+    let lab = builder.build();
+    let node = lab.node("rpi4", "192.168.42.15");
+    for unit in STAND_INS {
+        node.unit(
+            unit,
+            "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n[Install]\nWantedBy=multi-user.target\n",
+        );
+    }
+    // What a package enables while it is installed, and nobody has named.
+    node.unit(
+        "stray.service",
+        "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
+    );
+    node.boot();
+    node.systemctl(&["enable", "--quiet", "stray.service"]);
+    node.write("/root/exact-presets", read("scripts/exact-presets"));
+    node.ok(&["sh", "/root/exact-presets", "/"]);
+    let enabled = "systemctl list-unit-files --no-legend --state=enabled | cut -d ' ' -f 1 | sort";
+    let enabled = node.sh(enabled);
+    assert!(enabled.success());
+    let enabled: Vec<&str> = enabled.stdout.lines().collect();
+    assert_eq!(enabled, named_units());
+
+    node.reboot();
+    let diff = [
+        "hirtectl",
+        "state",
+        "diff",
+        "/usr/share/hirte/initial-state.toml",
+    ];
+    lab::eventually(PATIENCE, "the state of the file", || {
+        node.run(&diff).success()
+    });
+    assert_eq!(node.ok(&diff), "");
+    assert!(node.ok(&["hirtectl", "list-nodes"]).contains("rpi4"));
+
+    // The comparison has teeth, in both directions.
+    node.systemctl(&["start", "stray.service"]);
+    let drift = node.run(&diff);
+    assert!(drift.stdout.contains("stray.service"), "{}", drift.stdout);
+    node.systemctl(&["stop", "stray.service", "systemd-networkd.service"]);
+    let drift = node.run(&diff);
+    assert!(
+        drift.stdout.contains("systemd-networkd.service"),
+        "{}",
+        drift.stdout
+    );
+}
+
+/// With dbus-broker the bus is one more unit to be enabled, and nothing else differs.
+#[test]
+fn the_state_file_for_dbus_broker_has_one_line_more() {
+    let other = read(
+        "dynamic-layers/openembedded-layer/recipes-core/hirte-initial-state/files/dbus-broker/initial-state.toml",
+    );
+    let line = "\"dbus-broker.service\" = \"active\"\n";
+    assert_eq!(other.matches(line).count(), 1);
+    assert_eq!(other.replace(line, ""), read(STATE_FILE));
 }

@@ -1,5 +1,6 @@
 SUMMARY = "A small image with hirte that boots into a fixed initial state"
 DESCRIPTION = "systemd, the message bus and hirte on a root file system that is read-only: each boot begins with the same files, and with exactly the units that the state file of hirte-initial-state names."
+SECTION = "base"
 LICENSE = "MIT"
 
 inherit core-image features_check hirte_exact_presets
