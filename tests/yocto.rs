@@ -23,7 +23,7 @@ use std::{
 
 use lab::Lab;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const RECIPE: &str = concat!(
     "recipes-core/hirte/hirte_",
@@ -589,9 +589,9 @@ fn the_layers_presets_boot_into_the_state_of_the_file() {
         "diff",
         "/usr/share/hirte/initial-state.toml",
     ];
-    lab::eventually(PATIENCE, "the state of the file", || {
-        node.run(&diff).success()
-    });
+    if !lab::holds_within(PATIENCE, || node.run(&diff).success()) {
+        panic!("{}", node.run(&diff).stdout);
+    }
     assert_eq!(node.ok(&diff), "");
     assert!(node.ok(&["hirtectl", "list-nodes"]).contains("rpi4"));
 
