@@ -5,6 +5,8 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "../tests/support/zbus_runtime.rs"]
+mod zbus_runtime;
 
 use std::{hint::black_box, net::TcpStream, time::Instant};
 
@@ -14,7 +16,6 @@ use hirte::{
         marshal::{Endian, Writer, validate},
         message::BodyCheck,
     },
-    ctl::runtime::SmolRuntime,
     reactor::{self, Async},
     wire::{Received, Role, Stream},
 };
@@ -25,6 +26,7 @@ use zbus::{
     connection::{AuthMechanism, Builder},
     message::Type,
 };
+use zbus_runtime::SmolRuntime;
 
 /// Properties of a service, as many as systemd 252 has.
 const PROPERTIES: u32 = 280;

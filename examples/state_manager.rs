@@ -10,7 +10,6 @@
 
 use std::{env, process::ExitCode};
 
-use hirte::ctl::runtime::{SmolRuntime, block_on};
 use smol::stream::StreamExt;
 use zbus::{Connection, Message, OwnedObjectPath, connection::Builder, message::Type};
 
@@ -24,7 +23,7 @@ fn main() -> ExitCode {
         eprintln!("usage: state_manager NODE UNIT");
         return ExitCode::FAILURE;
     };
-    match block_on(|runtime| keep(runtime, node, unit)) {
+    match smol::block_on(keep(node, unit)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("state_manager: {error}");
@@ -34,11 +33,8 @@ fn main() -> ExitCode {
 }
 
 /// Takes everything from one stream, in its order: signals and the answers to its own calls.
-async fn keep(runtime: SmolRuntime, node: &str, unit: &str) -> zbus::Result<()> {
-    let mut messages = Builder::system()
-        .runtime(runtime)
-        .build_message_stream()
-        .await?;
+async fn keep(node: &str, unit: &str) -> zbus::Result<()> {
+    let mut messages = Builder::system().build_message_stream().await?;
     let bus = Connection::from(&messages);
     let path: OwnedObjectPath = bus
         .call_method(Some(HIRTE), MANAGER.0, Some(MANAGER.1), "GetNode", &node)

@@ -21,6 +21,12 @@ pub const REQUEST: Duration = Duration::from_secs(20);
 /// clients of sd-bus wait.
 pub const CLIENT_CALL: Duration = Duration::from_secs(REQUEST.as_secs() * 5 / 4);
 
+/// How long a shell waits for candidates of nodes and units: people who type wait no longer.
+pub const COMPLETION: Duration = Duration::from_secs(2);
+/// How often hirtectl asks whether what it waits for is online: it may not be there to send a
+/// signal.
+pub const ONLINE_POLL: Duration = Duration::from_millis(100);
+
 /// Wait of a daemon before another attempt at the bus that failed; it doubles with each.
 pub const BUS_FIRST_RETRY: Duration = Duration::from_millis(100);
 /// One attempt of a daemon to reach the bus and take its name there: a bus that is slow to
@@ -75,6 +81,10 @@ pub const PROXY_HOLD: Duration = Duration::from_secs(10);
 /// Time in which an agent that came back announces its proxies again. It does so at once after it
 /// has registered.
 pub const PROXY_ANNOUNCE: Duration = Duration::from_secs(2);
+
+/// Time in which a node gets back all of [`MAX_PROXIES_ANNOUNCED`]: about 100 a second, of which each
+/// keeps the other node's systemd busy for some milliseconds.
+pub const PROXY_ALLOWANCE: Duration = Duration::from_secs(20);
 
 /// How long one attempt to connect may take: on a vehicle's network an answer takes milliseconds,
 /// and the next attempt is due.
@@ -147,10 +157,16 @@ pub const MAX_MESSAGE_FROM_CLIENT: usize = MAX_MESSAGE_FROM_MANAGER;
 /// Bytes waiting to be sent to one private connection: a window full of large lists. A client this
 /// far behind does not read.
 pub const MAX_QUEUED_TO_CLIENT: usize = MAX_BUS_MESSAGE;
+/// Bytes waiting to be sent to all private connections: above it whoever is furthest behind is
+/// closed. As much as lists of all nodes may take.
+pub const MAX_QUEUED_TO_CLIENTS: usize = 4 * MAX_QUEUED_TO_CLIENT;
 /// Bytes waiting to be sent to a bus at which the connection to it is given up: jobs that run, and
 /// those of clients without the bus, have their ends told whether it reads or not. A bus that is
 /// this far behind has been stuck for long.
 pub const MAX_QUEUED_TO_STUCK_BUS: usize = 4 * MAX_QUEUED_TO_BUS;
+/// Bytes of signals that came to a client before the answer that it waits for: far above what a fleet
+/// tells in that time, and no burden.
+pub const MAX_KEPT_SIGNALS: usize = MAX_BUS_MESSAGE;
 /// Largest message from the manager to an agent. The largest are lists of unit files to enable.
 pub const MAX_MESSAGE_FROM_MANAGER: usize = 1 << 20;
 /// Bytes that an agent has waiting for the manager: two of the largest answers. A manager this
@@ -235,6 +251,10 @@ pub const MAX_WATCHED_UNITS_PER_NODE: usize = 16_384;
 /// Proxies of one node: more than a large system has services. Each makes a unit of another node
 /// run.
 pub const MAX_PROXIES_PER_NODE: usize = 1024;
+/// Proxies that one node can announce at once, and may again after [`PROXY_ALLOWANCE`] of quiet: all
+/// that it can have, twice, for an agent that connects again at once. Each is work for the agent and
+/// the systemd of another node.
+pub const MAX_PROXIES_ANNOUNCED: u32 = 2048;
 /// Units of one node of which it is not known whether its agent has heard to let go of them: as
 /// many as one source can have let go at once.
 pub const MAX_UNHEARD_STOPS: usize = MAX_PROXIES_PER_NODE;
@@ -314,6 +334,7 @@ const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_QUEUED_TO_UNREGISTERED);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
 const _: () = assert!(MAX_MESSAGE < MAX_QUEUED_TO_MANAGER);
 const _: () = assert!(MAX_PRIVATE_READERS < MAX_PRIVATE_CLIENTS);
+const _: () = assert!(MAX_PROXIES_ANNOUNCED as usize >= 2 * MAX_PROXIES_PER_NODE);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_SYSTEMD);
 const _: () = assert!(MAX_BUS_MESSAGE < MAX_QUEUED_TO_BUS);
 const _: () = assert!(PROXY_HOLD.as_millis() < DEPENDENCY_GRACE.as_millis());

@@ -257,6 +257,23 @@ fn both_dialects_see_one_fleet_and_one_failure_spoils_a_list_in_one_of_them() {
 }
 
 #[test]
+fn heartbeats_reach_an_agent_in_its_names() {
+    let manager = Manager::with(&Settings {
+        nodes: &["bar-2"],
+        config: "CompatBlueChi=yes\nHeartbeatInterval=200ms\n",
+        ..Settings::default()
+    });
+    let heartbeat = agent(&manager).signal("Heartbeat");
+    assert_eq!(
+        heartbeat.interface,
+        "org.eclipse.bluechi.internal.Controller"
+    );
+    assert_eq!(heartbeat.path, format!("{PATH}/internal"));
+    assert_eq!(heartbeat.sender, BUS);
+    assert!(heartbeat.body.bytes.is_empty());
+}
+
+#[test]
 fn busctl_walks_through_the_objects_of_both_dialects() {
     let manager = manager();
     let _agent = agent(&manager);

@@ -444,6 +444,44 @@ fn what_ended_during_a_fault_is_caught_up() {
         fleet.expect_nothing(&what);
     }
 
+    // The agents of foo and bar live on, so they know what has ended.
+    let what = "stop of the target without a manager";
+    fleet.start("app.service");
+    fleet.expect_app(what);
+    foo.systemctl(&["stop", "hirte"]);
+    bar.systemctl(&["stop", "db.service"]);
+    foo.systemctl(&["start", "hirte"]);
+    fleet.wait_nodes(3);
+    let proxy = (foo, "hirte-proxy@bar_db.service", "inactive");
+    fleet.expect(what, &[proxy, (bar, "db.service", "inactive")]);
+    assert_eq!(state(foo, "app.service"), "active", "{what}");
+    fleet.stop("app.service");
+    fleet.expect_nothing(what);
+
+    let what = "stop of a target that is cut off";
+    fleet.start("bound.service");
+    fleet.start("app.service");
+    fleet.lab.cut(foo, bar);
+    fleet.wait_nodes(2);
+    bar.systemctl(&["stop", "db.service"]);
+    // It needs the unit only from here on, and gets it.
+    third.systemctl(&["start", "--no-block", "more.service"]);
+    thread::sleep(QUIET);
+    fleet.lab.heal(foo, bar);
+    fleet.wait_nodes(3);
+    let ended = [proxy, (foo, "bound.service", "inactive")];
+    fleet.expect(what, &ended);
+    fleet.expect(
+        what,
+        &[
+            (third, "more.service", "active"),
+            (bar, "db.service", "active"),
+        ],
+    );
+    third.systemctl(&["stop", "more.service"]);
+    fleet.stop("app.service");
+    fleet.expect_nothing(what);
+
     let what = "a target that boots again";
     fleet.start("app.service");
     fleet.expect_app(what);

@@ -677,6 +677,70 @@ fn a_flood_from_one_node_delays_nobody() {
     manager.assert_well();
 }
 
+/// A node that may depend on another one can make only so much work for it.
+#[test]
+fn a_flood_of_proxies_is_bounded_for_their_target() {
+    let mut manager = Manager::with(&Settings {
+        config: "[node laptop]\nAllowDependenciesOn=rpi4\n",
+        ..Settings::default()
+    });
+    let mut busy = manager.agent("laptop");
+    let mut target = manager.agent("rpi4");
+    let begun = Instant::now();
+    let flood = thread::spawn(move || {
+        let path = hirte::bus::ObjectPath("/p".to_owned());
+        let new = signal("ProxyNew", Body::of(&("rpi4", "a.service", path)));
+        let removed = signal("ProxyRemoved", Body::of(&("rpi4", "a.service")));
+        let mut batch = Vec::new();
+        for (serial, message) in [(100, new), (101, removed)] {
+            batch.extend(Message { serial, ..message }.encode());
+        }
+        for _ in 0..7 {
+            batch.extend_from_within(..);
+        }
+        let mut answers = busy.stream.try_clone().unwrap();
+        let reader = thread::spawn(move || {
+            let mut buffer = [0; 8 << 10];
+            while answers.read(&mut buffer).is_ok_and(|read| read > 0) {}
+        });
+        for _ in 0..80 {
+            busy.stream.write_all(&batch).unwrap();
+        }
+        (busy, reader)
+    });
+    let mut slowest = Duration::ZERO;
+    while !flood.is_finished() {
+        slowest = slowest.max(manager.ping());
+    }
+    let (busy, reader) = flood.join().unwrap();
+    let calls = std::iter::from_fn(|| {
+        let asked = target.find(PROMPT, |message| message.member.ends_with("Dep"));
+        asked.ok().map(|message| message.member)
+    });
+    let calls: Vec<String> = calls.collect();
+    let starts = calls.iter().filter(|member| *member == "StartDep").count();
+    let seconds = usize::try_from(begun.elapsed().as_secs() + 1).unwrap();
+    println!("{starts} starts in {seconds} s; the slowest answer {slowest:?}");
+    let most = usize::try_from(limits::MAX_PROXIES_ANNOUNCED).unwrap();
+    let per_second = 1 + most / usize::try_from(limits::PROXY_ALLOWANCE.as_secs()).unwrap();
+    assert!(
+        (most..most + seconds * per_second).contains(&starts),
+        "{starts}"
+    );
+    assert!(slowest < PROMPT, "{slowest:?}");
+    let log = manager.log();
+    assert_eq!(
+        log.matches("announces too many proxies").count(),
+        1,
+        "{log}"
+    );
+    assert_eq!(manager.status("rpi4"), "online");
+    busy.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    reader.join().unwrap();
+    drop((busy, target));
+    manager.assert_well();
+}
+
 #[test]
 fn an_agent_that_asks_and_does_not_read_is_dropped() {
     let mut manager = Manager::start();

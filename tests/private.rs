@@ -161,6 +161,32 @@ fn nobody_gets_in_by_claims_and_one_that_does_not_read_goes() {
 }
 
 #[test]
+fn what_waits_for_all_clients_together_is_bounded() {
+    let mut manager = Manager::start();
+    let socket = manager.private_socket();
+    let long = "x".repeat(limits::MAX_MESSAGE_FROM_CLIENT - 1024);
+    // For each of them less waits than is allowed to one.
+    let calls = limits::MAX_QUEUED_TO_CLIENT / long.len() / 2;
+    let count = 3 * limits::MAX_QUEUED_TO_CLIENTS / (calls * long.len());
+    let mut deaf = Vec::new();
+    for _ in 0..count {
+        let mut client = Connection::to_bus(&socket);
+        for _ in 0..calls {
+            let _ = client.try_send(manager_call("Ping", Body::of(&(long.as_str(),))));
+        }
+        deaf.push(client);
+    }
+    manager.ping();
+    let bound = limits::MAX_QUEUED_TO_CLIENTS + 2 * limits::MAX_QUEUED_TO_CLIENT;
+    let (idle, used) = (manager.idle_memory_kb, manager.memory_kb());
+    println!("{count} clients that do not read: {used} kB, {idle} kB without");
+    assert!(used < idle + bound as u64 / 1024, "{used} kB");
+    assert!(manager.log().contains("the other side does not read"));
+    drop(deaf);
+    manager.assert_well();
+}
+
+#[test]
 fn the_socket_has_one_manager_and_outlives_the_bus() {
     let mut manager = Manager::start();
     let (status, log) = manager.run_rival(&manager.runtime_folder());

@@ -273,30 +273,36 @@ fn a_unit_that_fails(fleet: &Fleet) {
     // The same as JSON.
     let found = fleet.state("apply --json --rollback driving.toml", 1);
     let told: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
-    let of = |list: &str, key: &str| -> Vec<String> {
-        let steps = told[list].as_array().unwrap();
-        steps
-            .iter()
-            .map(|step| step[key].as_str().unwrap().to_owned())
-            .collect()
-    };
+    let results = told["results"].as_array().unwrap();
+    let steps: Vec<String> = results
+        .iter()
+        .map(|step| {
+            let key = |name: &str| step[name].as_str().unwrap();
+            [key("action"), key("result")].join(" ")
+        })
+        .collect();
+    let taken = ["stop done", "stop done", "start done", "start done"];
+    let back = [
+        "stop done",
+        "stop done",
+        "stop done",
+        "start done",
+        "start done",
+    ];
+    assert_eq!(steps, [&taken[..], &["start failed"], &back[..]].concat());
+    let is_back = |step: &serde_json::Value| step["rollback"] == true;
+    assert_eq!(results.iter().position(is_back), Some(5));
     assert_eq!(
-        of("steps", "result"),
-        ["done", "done", "done", "done", "failed"]
+        results[4],
+        serde_json::json!({
+            "node": "rpi4", "unit": "gate.service", "action": "start", "stage": "sensors",
+            "line": 6, "column": 1, "rollback": false, "result": "failed",
+        })
     );
     assert_eq!(
-        of("rollback", "action"),
-        ["stop", "stop", "stop", "start", "start"]
+        told["errors"],
+        serde_json::json!([{"node": "rpi4", "message": reason.trim_end(), "status": 1}])
     );
-    assert_eq!(told["steps"][4]["line"], 6);
-    assert_eq!(told["steps"][4]["stage"], "sensors");
-    assert!(
-        told["steps"][4]["error"]
-            .as_str()
-            .unwrap()
-            .contains("failed")
-    );
-    assert_eq!(told["reached"], false);
     fleet.expect_state("parked.toml");
     fleet.rpi4.ok(&["rm", "/run/broken"]);
 }
@@ -511,7 +517,7 @@ fn an_exact_file_sees_whatever_changes() {
         .systemctl(&["enable", "--quiet", "two.service"]);
     let found = fleet.state("diff --json exact.toml", 1);
     let told: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
-    let drift: Vec<String> = told["drift"]
+    let drift: Vec<String> = told["results"]
         .as_array()
         .unwrap()
         .iter()
@@ -529,7 +535,7 @@ fn an_exact_file_sees_whatever_changes() {
         ],
         "{found}"
     );
-    assert!(told["drift"][2]["line"].is_null() && told["failures"] == serde_json::json!([]));
+    assert!(told["results"][2]["line"].is_null() && told["errors"] == serde_json::json!([]));
 
     // A unit that is not there can not be started: nothing is done at all.
     let found = fleet.state("apply exact.toml", 5);

@@ -152,8 +152,32 @@ fn a_right_file_needs_the_manager() {
         assert_eq!(run.status.code(), Some(2), "{run:?}");
         assert_eq!(
             text(&run.stderr),
-            format!("--timeout: expected a time such as 30s or 2min, up to 7d, not '{wrong}'\n")
+            format!(
+                "--timeout={wrong}: expected a time such as 30s or 2min, up to 7d\n\
+                 'hirtectl help' lists the commands.\n"
+            )
         );
+    }
+}
+
+/// `--json` tells mistakes and an absent manager in the shape of all commands.
+#[test]
+fn what_is_wrong_is_told_as_json_too() {
+    let wrong = File::new("wrong", "[node.a]\n\"a.service\" = \"on\"\n");
+    let right = File::new("right", "[node.a]\n\"a.service\" = \"active\"\n");
+    for (file, status) in [(&wrong, 2), (&right, 3)] {
+        for command in ["diff", "apply"] {
+            let run = hirtectl(&["state", command, "--json", file.name()]);
+            assert_eq!(run.status.code(), Some(status), "{run:?}");
+            let told: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+            let error = serde_json::json!({
+                "node": null, "message": text(&run.stderr).trim_end(), "status": status,
+            });
+            assert_eq!(
+                told,
+                serde_json::json!({ "results": [], "errors": [error] })
+            );
+        }
     }
 }
 
@@ -221,7 +245,7 @@ fn files_in_documents_are_right() {
 #[test]
 fn the_manual_tells_the_kinds_of_units() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/man/hirte-state.5");
-    let page = fs::read_to_string(path).unwrap();
+    let page = fs::read_to_string(path).unwrap().replace('\n', " ");
     let told = complaint("[node.a]\n\"a\" = \"active\"\n");
     let (_, kinds) = told.trim().split_once("of one of the kinds ").unwrap();
     let (but_last, last) = kinds.rsplit_once(", ").unwrap();

@@ -43,7 +43,9 @@ fn new_lab(name: &str) -> (Lab, Folder) {
 
 fn configure_manager(node: &Node, lines: &str) {
     let common = "[hirte]\nAllowedNodeNames=laptop,rpi4,rpi4-driver\n";
-    node.write("/etc/hirte/hirte.conf", format!("{common}{lines}"));
+    let nodes = "[node rpi4-driver]\nAllowDependenciesOn=rpi4\n\
+        [node rpi4]\nAllowDependenciesOn=rpi4-driver\n";
+    node.write("/etc/hirte/hirte.conf", format!("{common}{lines}{nodes}"));
 }
 
 fn configure_agent(node: &Node, lines: &str) {
@@ -309,6 +311,16 @@ fn names_are_looked_up_at_each_attempt(laptop: &Node, rpi4: &Node) {
     restart(laptop, "hirte");
     wait_online_from(laptop, "rpi4", "192.168.42.15");
 
+    // What a reload can not take over is named.
+    configure_agent(
+        rpi4,
+        "ManagerHost=manager.example\nManagerPort=2021\nHeartbeatInterval=3s\n",
+    );
+    reload_agent(rpi4);
+    let text = "Not reloaded, as it needs a restart of hirte-agent: ManagerPort";
+    rpi4.wait_journal("hirte-agent", text, PATIENCE);
+    configure_agent(rpi4, "ManagerHost=manager.example\nManagerPort=2020\n");
+
     // A look-up that nobody answers: the loop goes on, and a later look-up succeeds.
     hosts("");
     rpi4.write(
@@ -499,12 +511,77 @@ fn an_agent_controls_the_systemd_of_its_user() {
     let units = node.ok(&["hirtectl", "list-units", "rpi4-driver"]);
     assert!(units.contains("default.target"), "{units}");
 
+    units_of_machine_and_user_need_each_other(&node, &as_user);
+
     let lost = as_user(&["env", "-u", "XDG_RUNTIME_DIR", "hirte-agent", "-u"]);
     assert_eq!(lost.status.code(), Some(1));
     assert!(
         lost.stderr.contains("--user needs XDG_RUNTIME_DIR"),
         "{lost}"
     );
+}
+
+/// A service that needs one of another node, with which it ends.
+fn needs(proxy: &str) -> String {
+    format!(
+        "[Unit]\nBindsTo=hirte-proxy@{proxy}.service\nAfter=hirte-proxy@{proxy}.service\n\
+         [Service]\nExecStart=sleep infinity\n"
+    )
+}
+
+const UNNEEDED: &str = "[Unit]\nStopWhenUnneeded=yes\n[Service]\nExecStart=sleep infinity\n";
+
+/// Runs a command for somebody.
+type Runs<'r> = &'r dyn Fn(&[&str]) -> lab::Output;
+
+fn units_of_machine_and_user_need_each_other(node: &Node, as_user: Runs<'_>) {
+    let (of_user, of_machine) = ("/etc/systemd/user", "/etc/systemd/system");
+    node.write(&format!("{of_user}/app.service"), needs("rpi4_db"));
+    node.write(&format!("{of_machine}/db.service"), UNNEEDED);
+    node.write(
+        &format!("{of_machine}/panel.service"),
+        needs("rpi4-driver_session"),
+    );
+    node.write(&format!("{of_user}/session.service"), UNNEEDED);
+    let user = |words: &[&str]| as_user(&[&["systemctl", "--user"], words].concat());
+    let machine = |words: &[&str]| node.run(&[&["systemctl"], words].concat());
+    let sides: [(Runs<'_>, _, Runs<'_>, _); 2] = [
+        (&user, "app.service", &machine, "db.service"),
+        (&machine, "panel.service", &user, "session.service"),
+    ];
+    for systemctl in [&user as Runs<'_>, &machine] {
+        let reloaded = systemctl(&["daemon-reload"]);
+        assert!(reloaded.success(), "{reloaded}");
+    }
+    for (source, app, target, db) in sides {
+        let becomes = |side: Runs<'_>, unit: &str, wanted: &str| {
+            let what = format!("{unit} is {wanted}");
+            eventually(PATIENCE, &what, || {
+                side(&["is-active", unit]).stdout.trim() == wanted
+            });
+        };
+        for end in [&["stop", app][..], &["kill", "--signal=KILL", db]] {
+            let started = source(&["start", app]);
+            let journal = node.ok(&["journalctl", "--no-pager", "-n", "60"]);
+            assert!(started.success(), "{app}: {started}\n{journal}");
+            becomes(target, &format!("hirte-dep@{db}"), "active");
+            assert_eq!(target(&["is-active", db]).stdout.trim(), "active");
+            let ended = if end[0] == "stop" {
+                source(end)
+            } else {
+                target(end)
+            };
+            assert!(ended.success(), "{end:?}: {ended}");
+            becomes(source, app, "inactive");
+            becomes(target, &format!("hirte-dep@{db}"), "inactive");
+            let wanted = if end[0] == "stop" {
+                "inactive"
+            } else {
+                "failed"
+            };
+            becomes(target, db, wanted);
+        }
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
+#[path = "support/zbus_runtime.rs"]
+mod zbus_runtime;
 
 use std::{
     io::{Read, Write},
@@ -11,18 +13,17 @@ use std::{
     time::Duration,
 };
 
-use async_io::{Async, Timer};
 use hirte::{
     bus::{Body, Kind, Message, message::BadMessage, names},
-    ctl::runtime::SmolRuntime,
     limits, reactor,
     wire::{Closed, LinkSettings, Received, Role, Stream, sasl::HandshakeError},
 };
 use smol::{
-    LocalExecutor,
+    Async, LocalExecutor, Timer,
     io::{AsyncReadExt, AsyncWriteExt},
 };
 use support::{Daemon, SETTINGS, alone, bus::Bus, captured, files, raw, run, signal, tcp_pair};
+use zbus_runtime::SmolRuntime;
 
 const CLIENT_HELLO: &[u8] = hirte::wire::sasl::CLIENT_HELLO;
 

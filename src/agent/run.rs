@@ -11,7 +11,7 @@ use super::{
     arguments::{Arguments, VALUE_OPTIONS},
     peer,
     socket::{Socket, SocketEvent},
-    state::{Action, Event, FromBus, Settings, State},
+    state::{Action, Event, FromBus, Pace, Settings, State},
     systemd,
 };
 use crate::{
@@ -156,6 +156,8 @@ struct Daemon {
     is_ready: bool,
     /// Exit status of the process, once it is to end.
     exit: Option<u8>,
+    /// Empty between turns: what follows from actions while they are performed.
+    more: Vec<Action>,
 }
 
 impl Daemon {
@@ -190,6 +192,7 @@ impl Daemon {
             running,
             is_ready: false,
             exit: None,
+            more: Vec::new(),
         })
     }
 
@@ -278,12 +281,17 @@ impl Daemon {
         self.alarm.set(self.state.next_deadline());
     }
 
+    /// Performs the actions and what follows from them. Both buffers keep their memory for the next
+    /// turn.
     fn perform_all(&mut self, actions: &mut Vec<Action>) {
+        let mut more = std::mem::take(&mut self.more);
         while !actions.is_empty() {
-            for action in std::mem::take(actions) {
-                self.perform(action, actions);
+            for action in actions.drain(..) {
+                self.perform(action, &mut more);
             }
+            std::mem::swap(actions, &mut more);
         }
+        self.more = more;
     }
 
     /// What follows from an action at once is appended to `more`.
@@ -329,8 +337,10 @@ impl Daemon {
             }
             Action::Status(status) => Notify.status(&status),
             Action::Watchdog => Notify.watchdog(),
-            Action::ReloadLogSettings => {
-                self.reload_log_settings();
+            Action::ReloadConfiguration => {
+                if let Some(pace) = self.reload() {
+                    self.handle(Event::Reloaded(pace), more);
+                }
                 self.tell_log_settings(more);
             }
             Action::SetLogLevel(level) => logging::set_level(level),
@@ -341,24 +351,37 @@ impl Daemon {
         }
     }
 
-    /// The settings of the log are read from all their sources again; the others need a restart.
-    fn reload_log_settings(&self) {
+    /// The configuration is read from all its sources again. The settings of the log change here, and
+    /// what the state decides by is handed back. What needs a restart is named. A configuration with
+    /// an error changes nothing.
+    fn reload(&self) -> Option<Pace> {
         if self.is_ready {
             Notify.reloading();
         }
-        match self.source.load() {
+        let pace = match self.source.load() {
             Ok(config) => {
-                let log = self.running.log;
-                if (AgentConfig { log, ..config }) != self.running {
-                    warn!("Only the log settings were reloaded; the others need a restart");
+                let keys = self.running.keys_for_a_restart(&config);
+                if !keys.is_empty() {
+                    let keys = keys.join(", ");
+                    warn!("Not reloaded, as it needs a restart of {PROGRAM}: {keys}");
                 }
                 info!("Reloaded the configuration");
+                Some(Pace {
+                    heartbeat_interval: config.heartbeat_interval,
+                    reconnect_interval: config.reconnect_interval,
+                    manager_threshold: config.manager_heartbeat_threshold,
+                    loud_retries: config.loud_retries,
+                })
             }
-            Err(reason) => error!("Configuration not reloaded: {reason}"),
-        }
+            Err(reason) => {
+                error!("Configuration not reloaded: {reason}");
+                None
+            }
+        };
         if self.is_ready {
             Notify.ready();
         }
+        pace
     }
 }
 

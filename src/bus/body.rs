@@ -39,7 +39,7 @@ impl Body {
     }
 
     /// The arguments, if they have exactly the types of the tuple `A`.
-    pub fn parse<A: ParseArguments>(&self) -> Result<A, Malformed> {
+    pub fn parse<'b, A: ParseArguments<'b>>(&'b self) -> Result<A, Malformed> {
         let mut signature = String::new();
         A::signature(&mut signature);
         if self.signature != signature {
@@ -141,10 +141,10 @@ pub trait Marshal {
     fn write(&self, writer: &mut Writer);
 }
 
-/// A value that can be read from marshalled bytes.
-pub trait Unmarshal: Marshal + Sized {
+/// A value that can be read from marshalled bytes, from which it may borrow.
+pub trait Unmarshal<'b>: Marshal + Sized {
     /// Reads the value.
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
+    fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed>;
 }
 
 /// The arguments of a message: a tuple of values.
@@ -156,9 +156,9 @@ pub trait Arguments {
 }
 
 /// Arguments that can be read.
-pub trait ParseArguments: Arguments + Sized {
+pub trait ParseArguments<'b>: Arguments + Sized {
     /// Reads all arguments.
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
+    fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed>;
 }
 
 /// An object path as an argument.
@@ -213,8 +213,8 @@ macro_rules! basic {
                 writer.$write(*self);
             }
         }
-        impl Unmarshal for $type {
-            fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        impl<'b> Unmarshal<'b> for $type {
+            fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
                 reader.$read()
             }
         }
@@ -236,6 +236,12 @@ impl Marshal for &str {
     }
 }
 
+impl<'b> Unmarshal<'b> for &'b str {
+    fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
+        reader.str()
+    }
+}
+
 impl Marshal for String {
     fn signature(signature: &mut String) {
         signature.push('s');
@@ -245,8 +251,8 @@ impl Marshal for String {
     }
 }
 
-impl Unmarshal for String {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+impl<'b> Unmarshal<'b> for String {
+    fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
         reader.str().map(str::to_owned)
     }
 }
@@ -260,28 +266,56 @@ impl Marshal for ObjectPath {
     }
 }
 
-impl Unmarshal for ObjectPath {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+impl<'b> Unmarshal<'b> for ObjectPath {
+    fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
         reader.path().map(|path| Self(path.to_owned()))
     }
 }
 
-impl<T: Marshal> Marshal for Vec<T> {
+/// The same, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathRef<'b>(pub &'b str);
+
+impl Marshal for PathRef<'_> {
+    fn signature(signature: &mut String) {
+        ObjectPath::signature(signature);
+    }
+    fn write(&self, writer: &mut Writer) {
+        writer.str(self.0);
+    }
+}
+
+impl<'b> Unmarshal<'b> for PathRef<'b> {
+    fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
+        reader.path().map(Self)
+    }
+}
+
+impl<T: Marshal> Marshal for &[T] {
     fn signature(signature: &mut String) {
         signature.push('a');
         T::signature(signature);
     }
     fn write(&self, writer: &mut Writer) {
         writer.array(alignment_of::<T>(), |elements| {
-            for element in self {
+            for element in *self {
                 element.write(elements);
             }
         });
     }
 }
 
-impl<T: Unmarshal> Unmarshal for Vec<T> {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+impl<T: Marshal> Marshal for Vec<T> {
+    fn signature(signature: &mut String) {
+        <&[T]>::signature(signature);
+    }
+    fn write(&self, writer: &mut Writer) {
+        self.as_slice().write(writer);
+    }
+}
+
+impl<'b, T: Unmarshal<'b>> Unmarshal<'b> for Vec<T> {
+    fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
         let mut elements = reader.array(alignment_of::<T>())?;
         let mut values = Self::new();
         while !elements.is_at_end() {
@@ -320,8 +354,8 @@ impl Arguments for () {
     fn write(&self, _: &mut Writer) {}
 }
 
-impl ParseArguments for () {
-    fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+impl<'b> ParseArguments<'b> for () {
+    fn read(_: &mut Reader<'b>) -> Result<Self, Malformed> {
         Ok(())
     }
 }
@@ -337,8 +371,8 @@ macro_rules! tuple {
                 $(self.$index.write(writer);)+
             }
         }
-        impl<$($name: Unmarshal),+> ParseArguments for ($($name,)+) {
-            fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        impl<'b, $($name: Unmarshal<'b>),+> ParseArguments<'b> for ($($name,)+) {
+            fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
                 Ok(($($name::read(reader)?,)+))
             }
         }
@@ -353,8 +387,8 @@ macro_rules! tuple {
                 Arguments::write(self, writer);
             }
         }
-        impl<$($name: Unmarshal),+> Unmarshal for ($($name,)+) {
-            fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        impl<'b, $($name: Unmarshal<'b>),+> Unmarshal<'b> for ($($name,)+) {
+            fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
                 reader.align(8)?;
                 ParseArguments::read(reader)
             }
@@ -370,6 +404,8 @@ tuple!(A 0, B 1, C 2, D 3, E 4);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
 // A unit, as systemd lists it.
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+// The same behind the name of its node.
+tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
 
 #[cfg(test)]
 mod tests {

@@ -32,6 +32,17 @@ impl JobKind {
         }
     }
 
+    /// systemd's word for it, which the property `JobType` has too.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+        }
+    }
+
     /// The kind that the method `name` asks for.
     #[must_use]
     pub fn of_method(name: &str) -> Option<Self> {
@@ -39,15 +50,9 @@ impl JobKind {
     }
 }
 
-/// systemd's word for it, which the property `JobType` has too.
 impl fmt::Display for JobKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Reload => "reload",
-        })
+        f.write_str(self.as_str())
     }
 }
 

@@ -16,7 +16,7 @@ pub mod reader;
 pub mod relay;
 #[cfg(test)]
 pub(crate) mod samples;
-mod signature;
+pub mod signature;
 
 pub use body::{Body, ObjectPath, Value};
 pub use error::{CallError, name as error_name};

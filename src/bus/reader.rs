@@ -111,6 +111,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// `q`
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
+        let bytes = self.fixed::<2>("2 bytes")?;
+        Ok(match self.endian {
+            Endian::Little => u16::from_le_bytes(bytes),
+            Endian::Big => u16::from_be_bytes(bytes),
+        })
+    }
+
     /// `u`
     #[inline]
     pub fn u32(&mut self) -> Result<u32, Malformed> {
@@ -246,7 +255,7 @@ impl<'a> Reader<'a> {
         }
         match code {
             b'y' => self.byte().map(drop)?,
-            b'n' | b'q' => self.fixed::<2>("2 bytes").map(drop)?,
+            b'n' | b'q' => self.u16().map(drop)?,
             b'b' => self.bool().map(drop)?,
             b'i' | b'u' | b'h' => self.u32().map(drop)?,
             b'x' | b't' | b'd' => self.u64().map(drop)?,

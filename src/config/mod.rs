@@ -34,4 +34,5 @@ pub use error::{ConfigError, Notice, Origin};
 pub use load::{AgentOptions, Loaded, ManagerOptions, Roots, load_agent, load_manager};
 pub use schema::{AGENT_KEYS, Key, MANAGER_KEYS, NODE_KEYS};
 pub use settings::{AgentConfig, ManagerConfig, NodeSection};
+pub(crate) use similar::similar;
 pub use value::is_node_name;

@@ -108,29 +108,17 @@ impl ManagerConfig {
             tcp_keep_alive,
             log: _,
         } = self;
-        let keep_alive = other.tcp_keep_alive;
         let keys = [
             ("ManagerPort", *port != other.port),
             ("ListenAddress", *listen_addresses != other.listen_addresses),
             ("UseTCP", *use_tcp != other.use_tcp),
             ("UseUDS", *use_uds != other.use_uds),
             ("CompatBlueChi", *compat_bluechi != other.compat_bluechi),
-            ("TCPKeepAliveTime", tcp_keep_alive.time != keep_alive.time),
-            (
-                "TCPKeepAliveInterval",
-                tcp_keep_alive.interval != keep_alive.interval,
-            ),
-            (
-                "TCPKeepAliveCount",
-                tcp_keep_alive.count != keep_alive.count,
-            ),
-            (
-                "TCPUserTimeout",
-                tcp_keep_alive.user_timeout != keep_alive.user_timeout,
-            ),
         ];
-        let changed = keys.into_iter().filter(|(_, is_changed)| *is_changed);
-        changed.map(|(key, _)| key).collect()
+        changed(
+            keys.into_iter()
+                .chain(keep_alive_keys(tcp_keep_alive, &other.tcp_keep_alive)),
+        )
     }
 }
 
@@ -172,6 +160,33 @@ pub struct AgentConfig {
 }
 
 impl AgentConfig {
+    /// The keys in which `other` differs and that a running agent can not take over.
+    #[must_use]
+    pub fn keys_for_a_restart(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            node_name,
+            manager_host,
+            manager_port,
+            manager_address,
+            heartbeat_interval: _,
+            reconnect_interval: _,
+            manager_heartbeat_threshold: _,
+            loud_retries: _,
+            tcp_keep_alive,
+            log: _,
+        } = self;
+        let keys = [
+            ("NodeName", *node_name != other.node_name),
+            ("ManagerHost", *manager_host != other.manager_host),
+            ("ManagerPort", *manager_port != other.manager_port),
+            ("ManagerAddress", *manager_address != other.manager_address),
+        ];
+        changed(
+            keys.into_iter()
+                .chain(keep_alive_keys(tcp_keep_alive, &other.tcp_keep_alive)),
+        )
+    }
+
     /// The built-in defaults for the node called `node_name`.
     #[must_use]
     pub fn for_node(node_name: impl Into<String>) -> Self {
@@ -199,6 +214,21 @@ impl AgentConfig {
             )))
         })
     }
+}
+
+/// The keys of the TCP keepalive, and whether they differ.
+fn keep_alive_keys(one: &KeepAlive, other: &KeepAlive) -> [(&'static str, bool); 4] {
+    [
+        ("TCPKeepAliveTime", one.time != other.time),
+        ("TCPKeepAliveInterval", one.interval != other.interval),
+        ("TCPKeepAliveCount", one.count != other.count),
+        ("TCPUserTimeout", one.user_timeout != other.user_timeout),
+    ]
+}
+
+fn changed(keys: impl Iterator<Item = (&'static str, bool)>) -> Vec<&'static str> {
+    let changed = keys.filter(|(_, is_changed)| *is_changed);
+    changed.map(|(key, _)| key).collect()
 }
 
 #[cfg(test)]
@@ -258,6 +288,21 @@ mod tests {
                 "TCPKeepAliveCount",
                 "TCPUserTimeout"
             ]
+        );
+        let running = AgentConfig::for_node("a");
+        let mut other = AgentConfig {
+            heartbeat_interval: None,
+            reconnect_interval: None,
+            manager_heartbeat_threshold: None,
+            loud_retries: 0,
+            ..running.clone()
+        };
+        assert!(running.keys_for_a_restart(&other).is_empty());
+        other.node_name = "b".to_owned();
+        other.manager_port = 1;
+        assert_eq!(
+            running.keys_for_a_restart(&other),
+            ["NodeName", "ManagerPort"]
         );
     }
 }

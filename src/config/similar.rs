@@ -5,7 +5,7 @@ const MISTAKES: usize = 2;
 
 /// The candidate that `word` is a misspelling of, if there is one: the same but for case, or at most
 /// two letters added, lost or changed.
-pub(super) fn similar<'a>(
+pub(crate) fn similar<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -1,175 +1,171 @@
 //! One connection to the manager, over its private socket or a bus, and calls of the manager over
 //! it.
 //!
-//! All messages are taken from one stream in the order of their arrival, so a signal that comes
-//! before a reply is kept and not lost, and no queue of zbus fills up unread.
+//! All messages are taken from one inbox in the order of their arrival, so a signal that comes
+//! before a reply is kept and not lost.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     env, io,
-    num::NonZeroU32,
-    path::Path,
-    time::Instant,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::{Duration, Instant},
 };
 
-use serde::Serialize;
-use smol::{future::FutureExt, stream::StreamExt};
-use zbus::{
-    Connection, DynamicType, Message, MessageStream, ObjectPath, OwnedObjectPath,
-    connection::Builder,
-    message::{Body, Type},
-    wire::DynamicDeserialize,
-};
+use smol::{LocalExecutor, future::or};
 
 use super::{
+    call::{Answer, Call, Refusal, decode},
     error::{Error, Subject},
-    runtime::{SmolRuntime, connect_unix},
+    progress::Progress,
 };
 use crate::{
-    bus::names::{
-        DBUS_NAME, DBUS_PATH, JOB_INTERFACE, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH,
-        NODE_INTERFACE, PRIVATE_SOCKET, PROPERTIES_INTERFACE, RUNTIME_FOLDER,
+    bus::{
+        Body, Kind, Message,
+        body::PathRef,
+        message::BodyCheck,
+        names::{
+            DBUS_NAME, DBUS_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH,
+            PRIVATE_SOCKET, RUNTIME_FOLDER,
+        },
     },
+    daemon::bus,
     limits,
+    reactor::{self, sleep},
+    wire::{Inbox, Link, LinkSettings, Received, Role, Stream, address},
 };
 
-/// An error reply.
-#[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    /// Name of the error.
-    pub name: String,
-    /// Its sentence.
-    pub message: String,
-    /// True when the bus itself replied instead of the manager.
-    pub from_bus: bool,
+/// What runs the tasks of connections, beside the command.
+pub(super) type Executor = Rc<LocalExecutor<'static>>;
+
+/// Runs `main` to its end on this thread, and beside it the tasks of all connections that are made
+/// with the executor it is given.
+pub(super) fn block_on<F: Future>(main: impl FnOnce(Executor) -> F) -> F::Output {
+    let executor = Executor::default();
+    reactor::block_on(&executor, main(Rc::clone(&executor)))
 }
 
-/// What came back from a call.
-pub(super) type Answer = Result<Body, Refusal>;
-
-/// A method call that is ready to be sent.
-#[derive(Debug)]
-pub(super) struct Call {
-    method: &'static str,
-    message: Result<Message, zbus::Error>,
-}
-
-impl Call {
-    fn new<B: Serialize + DynamicType>(
-        destination: &str,
-        path: &str,
-        interface: &str,
-        method: &'static str,
-        body: &B,
-    ) -> Self {
-        let message = Message::method_call(path, method)
-            .destination(destination)
-            .interface(interface)
-            .build(body);
-        Self { method, message }
-    }
-
-    /// A method of the manager object.
-    pub fn manager<B: Serialize + DynamicType>(method: &'static str, body: &B) -> Self {
-        Self::new(
-            MANAGER_BUS_NAME,
-            MANAGER_PATH,
-            MANAGER_INTERFACE,
-            method,
-            body,
-        )
-    }
-
-    /// A method of the node object at `path`.
-    pub fn node<B: Serialize + DynamicType>(
-        path: &ObjectPath<'_>,
-        method: &'static str,
-        body: &B,
-    ) -> Self {
-        Self::new(MANAGER_BUS_NAME, path, NODE_INTERFACE, method, body)
-    }
-
-    /// Has the job at `path` cancelled.
-    pub fn cancel(path: &ObjectPath<'_>) -> Self {
-        Self::new(MANAGER_BUS_NAME, path, JOB_INTERFACE, "Cancel", &())
-    }
-
-    /// All properties of the node object at `path`; works for a node that is offline, too.
-    pub fn node_properties(path: &ObjectPath<'_>) -> Self {
-        Self::new(
-            MANAGER_BUS_NAME,
-            path,
-            PROPERTIES_INTERFACE,
-            "GetAll",
-            &NODE_INTERFACE,
-        )
-    }
-}
-
-/// A signal that [`Client::watch_jobs`] asked for.
+/// A signal that [`Client::watch`] or [`Client::watch_jobs`] asked for.
 #[derive(Debug)]
 pub(super) enum Signal {
     /// A job has ended.
     JobRemoved {
         /// The path by which the job's request was answered.
-        job: OwnedObjectPath,
+        job: String,
         /// How it ended.
         result: String,
     },
     /// The manager's name has another owner, or none.
     ManagerLeft,
+    /// Any other.
+    Told(Message),
 }
 
 /// The connection.
-#[derive(Debug)]
 pub(super) struct Client {
-    connection: Connection,
+    link: Link,
+    inbox: Inbox<Received>,
+    /// Nothing comes any more.
+    is_closed: bool,
     /// Whether there is no bus between us and the manager.
     is_private: bool,
-    messages: MessageStream,
-    /// Signals that came while a reply was awaited. Nothing is in it before
-    /// [`watch_jobs`](Self::watch_jobs), and then only what jobs and one name cause during one call:
-    /// on a bus the jobs of one node.
-    signals: VecDeque<Signal>,
+    last_serial: u32,
+    /// Signals that came while a reply was awaited, each with its bytes. Nothing is in it before
+    /// [`watch`](Self::watch), and then only what was asked for and came during one call; without a
+    /// bus what all clients are told.
+    signals: VecDeque<(Signal, usize)>,
+    /// The bytes of all these signals.
+    kept_bytes: usize,
+    progress: Progress,
 }
 
 impl Client {
     /// Connects to the manager's private socket, or to the system bus where that socket can not be
     /// reached. Where `DBUS_SYSTEM_BUS_ADDRESS` names a bus, nothing else is tried.
-    pub async fn connect(runtime: SmolRuntime) -> Result<Self, Error> {
+    pub async fn connect(executor: &Executor) -> Result<Self, Error> {
         let names_bus = env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some();
         let private = if names_bus {
             None
         } else {
             let path = Path::new(RUNTIME_FOLDER).join(PRIVATE_SOCKET);
-            match in_time(connect_unix(&path))
-                .await
-                .and_then(smol::Async::into_inner)
-            {
+            let connect = || address::connect_unix(&path).map(Stream::Unix);
+            match in_time(stream(connect)).await {
                 Ok(stream) => {
-                    let builder = Builder::unix_stream(stream).p2p();
-                    let client = Self::build(builder, runtime, true).await;
+                    let client = in_time(Self::open(executor, stream, true)).await;
                     return client.map_err(|error| Error::ConnectPrivate { path, error });
                 }
                 Err(error) => Some((path, error)),
             }
         };
-        let client = Self::build(Builder::system(), runtime, false).await;
+        Self::connect_to_system_bus(executor, private).await
+    }
+
+    /// Connects to the system bus (`DBUS_SYSTEM_BUS_ADDRESS`, or its well-known address), whatever
+    /// else there is.
+    pub async fn connect_to_bus(executor: &Executor) -> Result<Self, Error> {
+        Self::connect_to_system_bus(executor, None).await
+    }
+
+    /// The same where the private socket could not be reached for a reason.
+    async fn connect_to_system_bus(
+        executor: &Executor,
+        private: Option<(PathBuf, io::Error)>,
+    ) -> Result<Self, Error> {
+        let client = in_time(async {
+            let address = address::system_bus();
+            let stream = stream(|| bus::connect(&address)).await?;
+            let mut client = Self::open(executor, stream, false).await?;
+            client.greet().await?;
+            Ok(client)
+        });
+        let client = client.await;
         client.map_err(|error| Error::Connect { private, error })
     }
 
-    async fn build(
-        builder: Builder<'_>,
-        runtime: SmolRuntime,
-        is_private: bool,
-    ) -> Result<Self, zbus::Error> {
-        let messages = in_time(builder.runtime(runtime).build_message_stream()).await?;
+    /// Does the handshake.
+    async fn open(executor: &Executor, stream: Stream, is_private: bool) -> io::Result<Self> {
+        let settings = LinkSettings {
+            max_message: limits::MAX_BUS_MESSAGE,
+            // The calls that wait for answers bound it.
+            max_queued: None,
+            // Whoever reads a body checks it.
+            body_check: BodyCheck::Trusted,
+        };
+        let inbox = Inbox::new();
+        let link = Link::open(executor, stream, Role::Client, settings, &inbox, |it| it);
+        loop {
+            match inbox.next().await {
+                Received::Ready => break,
+                Received::Closed(reason) => return Err(io::Error::other(reason.to_string())),
+                Received::Message(_) => {}
+            }
+        }
         Ok(Self {
-            connection: Connection::from(&messages),
+            link,
+            inbox,
+            is_closed: false,
             is_private,
-            messages,
+            last_serial: 0,
             signals: VecDeque::new(),
+            kept_bytes: 0,
+            progress: Progress::new(),
         })
+    }
+
+    /// The greeting of a bus, without which it passes nothing on.
+    async fn greet(&mut self) -> io::Result<()> {
+        let hello = Call::new(DBUS_NAME, DBUS_PATH, DBUS_NAME, "Hello", &());
+        let reason = match self.ask(hello).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(Refusal { name, message, .. })) => format!("{message} ({name})"),
+            Err(error) => error.to_string(),
+        };
+        Err(io::Error::other(reason))
+    }
+
+    /// What the terminal is told when an answer or signal takes long; `None` for nothing.
+    pub fn waiting_for(&mut self, label: impl Into<Option<String>>) {
+        self.progress.wait_for(label.into());
     }
 
     /// What it means that the connection has ended.
@@ -182,10 +178,11 @@ impl Client {
     }
 
     /// The path of the node called `name`.
-    pub async fn node(&mut self, name: &str) -> Result<OwnedObjectPath, Error> {
-        let call = Call::manager("GetNode", &name);
+    pub async fn node(&mut self, name: &str) -> Result<String, Error> {
+        let call = Call::manager("GetNode", &(name,));
         let body = self.call(call, Subject::Node(name)).await?;
-        decode::<OwnedObjectPath>("GetNode", &body)
+        let (PathRef(path),) = decode("GetNode", &body)?;
+        Ok(path.to_owned())
     }
 
     /// Makes one call; an error reply becomes an error about `subject`.
@@ -212,50 +209,80 @@ impl Client {
         mut answered: impl FnMut(usize, Answer),
     ) -> Result<(), Error> {
         let mut calls = calls.into_iter().enumerate();
-        let mut waiting: BTreeMap<NonZeroU32, (usize, &'static str)> = BTreeMap::new();
+        let mut waiting: BTreeMap<u32, (usize, &'static str)> = BTreeMap::new();
         loop {
             while waiting.len() < limits::WINDOW
                 && let Some((index, call)) = calls.next()
             {
-                let serial = self.send(&call).await?;
-                waiting.insert(serial, (index, call.method));
+                let method = call.method();
+                waiting.insert(self.send(call), (index, method));
             }
+            self.link.flush();
             let Some(&(_, method)) = waiting.values().next() else {
                 return Ok(());
             };
-            let deadline = Instant::now() + limits::CLIENT_CALL;
-            let (index, reply) = loop {
-                let message = self
-                    .next_before(deadline)
-                    .await?
-                    .ok_or(Error::NoAnswer { method })?;
-                let serial = message.header().reply_serial();
-                match serial.and_then(|serial| waiting.remove(&serial)) {
-                    Some((index, _)) => break (index, message),
-                    None => self.signals.extend(read_signal(&message)?),
-                }
-            };
-            answered(index, read_answer(&reply));
+            let (index, reply) = self.reply(&mut waiting, method).await?;
+            answered(index, reply.into());
         }
     }
 
-    /// Has the bus deliver the ends of the node's jobs and the manager's departure. Without a bus
-    /// the manager sends every signal, and its departure ends the connection.
-    pub async fn watch_jobs(&mut self, node: &str) -> Result<(), Error> {
-        if self.is_private {
-            return Ok(());
+    /// The next answer to one of the calls that wait, `method` among them.
+    async fn reply(
+        &mut self,
+        waiting: &mut BTreeMap<u32, (usize, &'static str)>,
+        method: &'static str,
+    ) -> Result<(usize, Message), Error> {
+        let deadline = Instant::now() + limits::CLIENT_CALL;
+        loop {
+            let message = self.next_before(deadline).await?;
+            let message = message.ok_or(Error::NoAnswer { method })?;
+            match message.kind {
+                Kind::Call => {}
+                Kind::Signal => self.keep(message)?,
+                Kind::Return | Kind::Error => {
+                    if let Some((index, _)) = waiting.remove(&message.reply_serial) {
+                        return Ok((index, message));
+                    }
+                }
+            }
         }
+    }
+
+    fn keep(&mut self, message: Message) -> Result<(), Error> {
+        let bytes = size_of::<Message>() + message.body.bytes.len();
+        if let Some(signal) = read_signal(message)? {
+            self.kept_bytes += bytes;
+            self.signals.push_back((signal, bytes));
+        }
+        if self.kept_bytes > limits::MAX_KEPT_SIGNALS {
+            return Err(Error::Flooded);
+        }
+        Ok(())
+    }
+
+    /// Has the bus deliver the ends of the node's jobs and the manager's departure.
+    pub async fn watch_jobs(&mut self, node: &str) -> Result<(), Error> {
         let jobs = format!(
             "type='signal',sender='{MANAGER_BUS_NAME}',path='{MANAGER_PATH}',\
              interface='{MANAGER_INTERFACE}',member='JobRemoved',arg2={}",
             quote(node)
         );
+        self.watch(&[jobs]).await
+    }
+
+    /// Has the bus deliver the signals of these match rules and the manager's departure. Without a
+    /// bus the manager sends every signal, and its departure ends the connection.
+    pub async fn watch(&mut self, rules: &[String]) -> Result<(), Error> {
+        if self.is_private {
+            return Ok(());
+        }
         let owner = format!(
             "type='signal',sender='{DBUS_NAME}',path='{DBUS_PATH}',interface='{DBUS_NAME}',\
              member='NameOwnerChanged',arg0='{MANAGER_BUS_NAME}'"
         );
-        for rule in [jobs, owner] {
-            let call = Call::new(DBUS_NAME, DBUS_PATH, DBUS_NAME, "AddMatch", &rule);
+        for rule in [&owner].into_iter().chain(rules) {
+            let rule = &(rule.as_str(),);
+            let call = Call::new(DBUS_NAME, DBUS_PATH, DBUS_NAME, "AddMatch", rule);
             self.call(call, Subject::Fleet).await?;
         }
         Ok(())
@@ -264,100 +291,109 @@ impl Client {
     /// The next signal in the order of arrival; waits as long as it takes.
     pub async fn next_signal(&mut self) -> Result<Signal, Error> {
         loop {
-            if let Some(signal) = self.signals.pop_front() {
+            if let Some((signal, bytes)) = self.signals.pop_front() {
+                self.kept_bytes -= bytes;
                 return Ok(signal);
             }
             let message = self.next().await?;
-            self.signals.extend(read_signal(&message)?);
+            if message.kind == Kind::Signal
+                && let Some(signal) = read_signal(message)?
+            {
+                return Ok(signal);
+            }
         }
     }
 
-    async fn send(&self, call: &Call) -> Result<NonZeroU32, Error> {
-        let message = call.message.as_ref().map_err(|error| Error::Malformed {
-            member: call.method,
-            reason: error.to_string(),
-        })?;
-        self.connection
-            .send(message)
-            .await
-            .map_err(|_| self.lost())?;
-        Ok(message.primary_header().serial_num())
+    /// The next signal, or nothing when there is none in this time.
+    pub async fn next_signal_within(&mut self, time: Duration) -> Result<Option<Signal>, Error> {
+        let late = async {
+            sleep(time).await;
+            Ok(None)
+        };
+        or(async { self.next_signal().await.map(Some) }, late).await
+    }
+
+    /// Queues a call; its serial.
+    fn send(&mut self, call: Call) -> u32 {
+        // 0 is none.
+        self.last_serial = self.last_serial.wrapping_add(1).max(1);
+        let mut message = call.into_message();
+        message.serial = self.last_serial;
+        self.link.send(&message);
+        self.last_serial
     }
 
     async fn next(&mut self) -> Result<Message, Error> {
-        match self.messages.next().await {
-            Some(Ok(message)) => Ok(message),
-            Some(Err(_)) | None => Err(self.lost()),
+        while !self.is_closed {
+            match self.progress.during(self.inbox.next()).await {
+                Received::Message(message) => return Ok(message),
+                Received::Closed(_) => self.is_closed = true,
+                Received::Ready => {}
+            }
         }
+        Err(self.lost())
     }
 
     /// The next message, or nothing when there is none at the deadline.
     async fn next_before(&mut self, deadline: Instant) -> Result<Option<Message>, Error> {
-        async { self.next().await.map(Some) }
-            .or(async {
-                smol::Timer::at(deadline).await;
-                Ok(None)
-            })
-            .await
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let late = async {
+            sleep(left).await;
+            Ok(None)
+        };
+        or(async { self.next().await.map(Some) }, late).await
+    }
+}
+
+/// Connects, as soon as the other side has room for a connection.
+async fn stream(connect: impl Fn() -> io::Result<Stream>) -> io::Result<Stream> {
+    loop {
+        match connect() {
+            // The listener's backlog is full, and the kernel wakes nobody when there is room again
+            // (connect(2), EAGAIN).
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                sleep(limits::FULL_BUS_PAUSE).await;
+            }
+            result => return result,
+        }
     }
 }
 
 /// Gives up after [`limits::CLIENT_CALL`].
-async fn in_time<T, E: From<io::Error>>(
-    attempt: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    attempt
-        .or(async {
-            smol::Timer::after(limits::CLIENT_CALL).await;
-            Err(io::Error::from(io::ErrorKind::TimedOut).into())
-        })
-        .await
+async fn in_time<T>(attempt: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = async {
+        sleep(limits::CLIENT_CALL).await;
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    or(attempt, late).await
 }
 
-/// Reads the body of the answer to `method`, borrowing from it what can be borrowed.
-pub(super) fn decode<'b, T>(method: &'static str, body: &'b Body) -> Result<T, Error>
-where
-    T: DynamicDeserialize<'b>,
-{
-    body.deserialize().map_err(|error| Error::Malformed {
-        member: method,
-        reason: error.to_string(),
-    })
-}
-
-fn read_answer(reply: &Message) -> Answer {
-    let body = reply.body();
-    if reply.message_type() != Type::Error {
-        return Ok(body);
-    }
-    let header = reply.header();
-    Err(Refusal {
-        name: header
-            .error_name()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        // The message is the first argument, by convention only.
-        message: body.deserialize::<&str>().unwrap_or_default().to_owned(),
-        from_bus: header.sender().is_some_and(|sender| sender == DBUS_NAME),
-    })
-}
-
-/// Reads a signal of the rules in [`Client::watch_jobs`]; others do not concern us.
-fn read_signal(message: &Message) -> Result<Option<Signal>, Error> {
-    let header = message.header();
-    if message.message_type() != Type::Signal {
-        return Ok(None);
-    }
-    let body = message.body();
-    Ok(match header.member().map(zbus::names::MemberName::as_str) {
-        Some("JobRemoved") => {
-            let (_, job, _, _, result) =
-                decode::<(u32, OwnedObjectPath, &str, &str, String)>("JobRemoved", &body)?;
-            Some(Signal::JobRemoved { job, result })
+/// Reads a signal. Of those of the bus itself only the departure of the manager concerns us.
+fn read_signal(message: Message) -> Result<Option<Signal>, Error> {
+    let is_of_bus = message.sender == DBUS_NAME;
+    Ok(match message.member.as_str() {
+        "NameOwnerChanged" if is_of_bus => Some(Signal::ManagerLeft),
+        _ if is_of_bus => None,
+        "JobRemoved" => {
+            type Removed<'b> = (u32, PathRef<'b>, &'b str, &'b str, &'b str);
+            let (_, PathRef(job), _, _, result): Removed<'_> = decode("JobRemoved", &message.body)?;
+            Some(Signal::JobRemoved {
+                job: job.to_owned(),
+                result: result.to_owned(),
+            })
         }
-        Some("NameOwnerChanged") => Some(Signal::ManagerLeft),
-        _ => None,
+        _ => Some(Signal::Told(message)),
     })
+}
+
+/// A match rule for the signal `member` of the manager's object at `path`; without a member for all
+/// of its signals.
+pub(super) fn rule(path: &str, member: Option<&str>) -> String {
+    let member = member.map_or_else(String::new, |member| format!(",member='{member}'"));
+    format!("type='signal',sender='{MANAGER_BUS_NAME}',path='{path}'{member}")
 }
 
 /// A value of a match rule (D-Bus Specification, "Match Rules"): within apostrophes nothing is
@@ -368,7 +404,40 @@ fn quote(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+    use crate::reactor::Async;
+
+    /// Whoever sends without end can not keep us from it.
+    #[test]
+    fn a_deadline_comes_before_messages_that_are_there() {
+        block_on(async |executor| {
+            let (near, far) = UnixStream::pair().unwrap();
+            let [near, far] = [near, far].map(|end| Stream::Unix(Async::new(end).unwrap()));
+            let settings = LinkSettings {
+                max_message: limits::MAX_BUS_MESSAGE,
+                max_queued: None,
+                body_check: BodyCheck::Full,
+            };
+            let inbox = Inbox::new();
+            let server = Link::open(&executor, far, Role::Server, settings, &inbox, |it| it);
+            let mut stray = Message::reply(77, Body::default());
+            stray.serial = 1;
+            server.send(&stray);
+            let mut client = Client::open(&executor, near, true).await.unwrap();
+            let soon = Instant::now() + Duration::from_secs(20);
+            assert!(client.next_before(soon).await.unwrap().is_some());
+            server.send(&stray);
+            server.flush();
+            while client.inbox.is_empty() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let now = Instant::now();
+            assert!(client.next_before(now).await.unwrap().is_none());
+            assert!(client.next_before(soon).await.unwrap().is_some());
+        });
+    }
 
     #[test]
     fn values_of_match_rules_are_quoted() {

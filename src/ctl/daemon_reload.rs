@@ -1,9 +1,8 @@
 //! `hirtectl daemon-reload NODE`: has the node's systemd read its unit files again.
 
-use zbus::ObjectPath;
-
 use super::{
-    client::{Call, Client},
+    call::Call,
+    client::Client,
     error::{Error, Subject},
     exit_status::ExitStatus,
 };
@@ -16,11 +15,7 @@ pub(super) async fn run(client: &mut Client, node: &str) -> Result<ExitStatus, E
 }
 
 /// The same for a node whose path is known.
-pub(super) async fn reload(
-    client: &mut Client,
-    node: &str,
-    path: &ObjectPath<'_>,
-) -> Result<(), Error> {
+pub(super) async fn reload(client: &mut Client, node: &str, path: &str) -> Result<(), Error> {
     client
         .call(Call::node(path, "Reload", &()), Subject::Node(node))
         .await

@@ -2,9 +2,12 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::{client::Refusal, exit_status::ExitStatus};
+use super::{call::Refusal, exit_status::ExitStatus};
 use crate::{
-    bus::{JobKind, error_name, names::MANAGER_BUS_NAME},
+    bus::{
+        JobKind, error_name,
+        names::{AGENT_BUS_NAME, MANAGER_BUS_NAME},
+    },
     limits,
 };
 
@@ -24,14 +27,14 @@ pub enum Error {
         /// The private socket, if it was tried before, and why it could not be reached.
         private: Option<(PathBuf, io::Error)>,
         /// Why the bus could not be reached.
-        error: zbus::Error,
+        error: io::Error,
     },
     /// The manager does not let us in by its private socket.
     ConnectPrivate {
         /// The socket.
         path: PathBuf,
         /// What went wrong.
-        error: zbus::Error,
+        error: io::Error,
     },
     /// The private connection to the manager ended.
     ManagerClosed,
@@ -41,6 +44,10 @@ pub enum Error {
     NoManager,
     /// The manager left the bus while we waited for it.
     ManagerLeft,
+    /// The manager left the bus while we watched what it tells.
+    WatchEnded,
+    /// More signals came before an answer than we keep.
+    Flooded,
     /// The manager did not answer this method in time.
     NoAnswer {
         /// The method that was called.
@@ -75,6 +82,13 @@ pub enum Error {
         /// systemd's own words, which name the unit.
         message: String,
     },
+    /// There is no job with this number.
+    UnknownJob {
+        /// The number.
+        id: u32,
+    },
+    /// Nobody owns the agent's name on the bus.
+    NoAgent,
     /// Any other error that the manager replied.
     Refused {
         /// The node concerned, if it is about one.
@@ -83,6 +97,15 @@ pub enum Error {
         name: String,
         /// Its message.
         message: String,
+    },
+    /// A state file is wrong, or a step to it was not what it is for.
+    State {
+        /// The node concerned, if it is about one.
+        node: Option<String>,
+        /// The sentence.
+        message: String,
+        /// What that amounts to.
+        status: ExitStatus,
     },
     /// A job ended without success.
     Job {
@@ -153,6 +176,30 @@ impl Error {
         }
     }
 
+    /// That a unit does not exist, with its name, where systemd's own words leave it out.
+    pub(super) fn naming(self, unit: &str) -> Self {
+        match self {
+            Self::UnknownUnit { node, .. } => Self::UnknownUnit {
+                node,
+                message: format!("Unit {unit} could not be found."),
+            },
+            error => error,
+        }
+    }
+
+    /// The node that it is about, if it is about one.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::Offline { node }
+            | Self::UnknownNode { node }
+            | Self::UnknownUnit { node, .. }
+            | Self::Job { node, .. } => Some(node),
+            Self::Refused { node, .. } | Self::State { node, .. } => node.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The exit status of a run that ends with this error.
     #[must_use]
     pub fn status(&self) -> ExitStatus {
@@ -163,10 +210,16 @@ impl Error {
             | Self::BusLost
             | Self::NoManager
             | Self::ManagerLeft
+            | Self::WatchEnded
+            | Self::NoAgent
+            | Self::Flooded
             | Self::NoAnswer { .. } => ExitStatus::NoManager,
             Self::Offline { .. } => ExitStatus::NodeOffline,
             Self::Job { result, .. } if result == "node-lost" => ExitStatus::NodeOffline,
-            Self::UnknownNode { .. } | Self::UnknownUnit { .. } => ExitStatus::Unknown,
+            Self::UnknownNode { .. } | Self::UnknownUnit { .. } | Self::UnknownJob { .. } => {
+                ExitStatus::Unknown
+            }
+            Self::State { status, .. } => *status,
             Self::Malformed { .. }
             | Self::Denied { .. }
             | Self::Refused { .. }
@@ -212,6 +265,18 @@ impl fmt::Display for Error {
                 "The manager left the bus before it had answered; what was asked for may have \
                  happened or not"
             ),
+            Self::WatchEnded => write!(f, "The manager left the bus"),
+            Self::NoAgent => write!(
+                f,
+                "No agent owns the name {AGENT_BUS_NAME} on the system bus: is hirte-agent.service \
+                 running?"
+            ),
+            Self::Flooded => write!(
+                f,
+                "The manager told more than {} MiB before it answered",
+                limits::MAX_KEPT_SIGNALS >> 20
+            ),
+            Self::UnknownJob { id } => write!(f, "There is no job {id}"),
             Self::NoAnswer { method } => write!(
                 f,
                 "The manager did not answer {method} within {} s",
@@ -242,6 +307,7 @@ impl fmt::Display for Error {
                 name,
                 message,
             } => write!(f, "{message} ({name})"),
+            Self::State { message, .. } => f.write_str(message),
             Self::Job {
                 kind,
                 node,

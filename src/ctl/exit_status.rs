@@ -26,6 +26,28 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
+    /// All of them, by their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::NoManager,
+        Self::NodeOffline,
+        Self::Unknown,
+    ];
+
+    /// What it means, in the words of help.
+    pub(super) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "what was asked for happened",
+            Self::Failed => "it was refused or failed, was done only in part, or the answer is no",
+            Self::Usage => "the command line or the state file is wrong",
+            Self::NoManager => "there is no manager that answers, or no way to it",
+            Self::NodeOffline => "the node is offline, or was lost before its job had ended",
+            Self::Unknown => "there is no such node, unit or job",
+        }
+    }
+
     /// The status of a run whose parts ended with `parts`: [`Done`](Self::Done) without a failure,
     /// the failures' status when they agree, otherwise [`Failed`](Self::Failed).
     pub(super) fn of_parts(parts: impl IntoIterator<Item = Self>) -> Self {

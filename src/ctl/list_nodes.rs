@@ -38,5 +38,8 @@ pub(super) async fn run(client: &mut Client, output: &mut Output) -> Result<Exit
         })
         .collect();
     output.table(LOOK, &COLUMNS, &cells);
+    for node in &nodes {
+        output.record(&node.record());
+    }
     Ok(output.complain_of_each(&failures))
 }

@@ -1,15 +1,17 @@
 //! `hirtectl list-units`: the loaded units of one node or of all that are online.
 
-use zbus::{ObjectPath, message::Body};
+use serde::Serialize;
 
 use super::{
-    client::{Call, Client, Refusal, decode},
+    arguments::commands::List,
+    call::{Call, decode},
+    client::Client,
     error::{Error, Subject},
     exit_status::ExitStatus,
-    glob,
+    glob, nodes,
     output::{Cell, Column, Look, Output},
 };
-use crate::bus::error_name;
+use crate::bus::{Body, body::PathRef, error_name};
 
 /// A unit as systemd lists it (`ListUnits` in org.freedesktop.systemd1(5)): name, description, load
 /// state, active state, sub state, followed unit, object, and the job's id, type and object.
@@ -20,10 +22,10 @@ type ListedUnit<'b> = (
     &'b str,
     &'b str,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
     u32,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
 );
 
 /// The same behind the name of its node.
@@ -35,19 +37,22 @@ type FleetUnit<'b> = (
     &'b str,
     &'b str,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
     u32,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
 );
 
 /// A row of the list.
-#[derive(Debug)]
-struct Unit<'b> {
+#[derive(Debug, Serialize)]
+pub(super) struct Unit<'b> {
     node: &'b str,
-    name: &'b str,
-    active: &'b str,
-    sub: &'b str,
+    #[serde(rename = "unit")]
+    pub name: &'b str,
+    description: &'b str,
+    load: &'b str,
+    pub active: &'b str,
+    pub sub: &'b str,
 }
 
 const LOOK: Look = Look {
@@ -65,14 +70,14 @@ const NODE_COLUMNS: [Column; 3] = [Column::left("ID").at_least(80), ACTIVE, SUB]
 const ACTIVE: Column = Column::left("ACTIVE").at_least(9).right();
 const SUB: Column = Column::left("SUB").at_least(9).right();
 
-/// Prints the units of `node`, or of the fleet, whose names match the pattern `filter`.
+/// Prints the units of a node, or of the fleet, whose names match the pattern.
 pub(super) async fn run(
     client: &mut Client,
     output: &mut Output,
-    node: Option<&str>,
-    filter: Option<&str>,
+    of: &List,
 ) -> Result<ExitStatus, Error> {
-    match node {
+    let filter = of.filter.as_deref();
+    match &of.node {
         Some(node) => {
             let path = client.node(node).await?;
             let list = Call::node(&path, "ListUnits", &());
@@ -96,26 +101,17 @@ fn of_fleet(output: &mut Output, body: &Body, filter: Option<&str>) -> Result<Ex
         decode("ListUnitsDetailed", body)?;
     let units = units
         .into_iter()
-        .map(|(node, name, _, _, active, sub, ..)| Unit {
+        .map(|(node, name, description, load, active, sub, ..)| Unit {
             node,
             name,
+            description,
+            load,
             active,
             sub,
         })
         .collect();
     print(output, &FLEET_COLUMNS, units, filter);
-    let failures: Vec<Error> = failures
-        .into_iter()
-        .map(|(node, name, message)| {
-            let refusal = Refusal {
-                name: name.to_owned(),
-                message: message.to_owned(),
-                from_bus: false,
-            };
-            Error::from_refusal(refusal, Subject::Node(node))
-        })
-        .collect();
-    Ok(output.complain_of_each(&failures))
+    Ok(output.complain_of_each(&nodes::failures(failures)))
 }
 
 /// Prints the list of a fleet that does not fit into one message. The nodes are asked one after
@@ -125,15 +121,12 @@ async fn node_by_node(
     output: &mut Output,
     filter: Option<&str>,
 ) -> Result<ExitStatus, Error> {
-    let nodes = client
-        .call(Call::manager("ListNodes", &()), Subject::Fleet)
-        .await?;
-    let nodes: Vec<(&str, ObjectPath<'_>, &str)> = decode("ListNodes", &nodes)?;
+    let nodes = nodes::online(client).await?;
     let mut lists = Vec::new();
     let mut failures = Vec::new();
-    for (node, path, _) in nodes.iter().filter(|(_, _, state)| *state == "online") {
+    for (node, path) in &nodes {
         match client.ask(Call::node(path, "ListUnits", &())).await? {
-            Ok(body) => lists.push((*node, body)),
+            Ok(body) => lists.push((node, body)),
             Err(refusal) => failures.push(Error::from_refusal(refusal, Subject::Node(node))),
         }
     }
@@ -148,28 +141,29 @@ async fn node_by_node(
     Ok(output.complain_of_each(&failures))
 }
 
-fn units_of_node<'b>(node: &'b str, body: &'b Body) -> Result<Vec<Unit<'b>>, Error> {
-    let units: Vec<ListedUnit<'_>> = decode("ListUnits", body)?;
+pub(super) fn units_of_node<'b>(node: &'b str, body: &'b Body) -> Result<Vec<Unit<'b>>, Error> {
+    let (units,): (Vec<ListedUnit<'_>>,) = decode("ListUnits", body)?;
     let units = units.into_iter();
     Ok(units
-        .map(|(name, _, _, active, sub, ..)| Unit {
+        .map(|(name, description, load, active, sub, ..)| Unit {
             node,
             name,
+            description,
+            load,
             active,
             sub,
         })
         .collect())
 }
 
-/// Prints the rows: the nodes in the given order, each one's units by name (systemd lists them in
-/// the order of a hash table).
+/// Prints the rows in their order.
 fn print(output: &mut Output, columns: &[Column], mut units: Vec<Unit<'_>>, filter: Option<&str>) {
     units.retain(|unit| filter.is_none_or(|pattern| glob::matches(pattern, unit.name)));
-    for node in units.chunk_by_mut(|unit, next| unit.node == next.node) {
-        node.sort_unstable_by_key(|unit| unit.name);
-    }
+    let keys: Vec<(&str, &str)> = units.iter().map(|unit| (unit.node, unit.name)).collect();
+    let order = nodes::order(&keys);
     let mut cells = Vec::with_capacity(units.len() * columns.len());
-    for unit in &units {
+    for &index in &order {
+        let unit = &units[index];
         let row = [
             unit.node.into(),
             unit.name.into(),
@@ -179,4 +173,7 @@ fn print(output: &mut Output, columns: &[Column], mut units: Vec<Unit<'_>>, filt
         cells.extend_from_slice(&row[row.len() - columns.len()..]);
     }
     output.table(LOOK, columns, &cells);
+    for &index in &order {
+        output.record(&units[index]);
+    }
 }

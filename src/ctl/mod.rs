@@ -5,41 +5,60 @@
 //! a script.
 
 mod arguments;
+mod call;
 mod client;
+mod complete;
 mod daemon_reload;
+mod default_target;
 mod error;
 mod exit_status;
+mod is_online;
 mod job;
+mod json;
+mod list_jobs;
 mod list_nodes;
+mod list_unit_files;
 mod list_units;
+mod metrics;
+mod monitor;
 mod nodes;
 mod output;
-pub mod runtime;
+mod progress;
+mod set_loglevel;
 mod state;
 mod status;
 mod unit_files;
+mod unit_operation;
+mod unit_status;
+mod units;
 
 use std::{ffi::OsString, process::ExitCode};
 
 pub use error::Error;
 pub use exit_status::ExitStatus;
 
+use serde::Serialize;
+
 use self::{
-    arguments::{Command, PROGRAM},
+    arguments::{Command, PROGRAM, Task},
     client::Client,
     output::Output,
+    unit_operation::Operation,
 };
-use crate::{bus::JobKind, cmdline::Stop, glob};
+use crate::{cmdline::Stop, glob};
 
 /// Runs hirtectl with these arguments (without the program's own name) to its end.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut output = Output::stdout();
     let status = match arguments::parse(args) {
-        Ok(Command::Version(_)) => {
-            output.line(env!("CARGO_PKG_VERSION"));
+        Ok(Task::Command(command, form)) => {
+            output.set_form(form);
+            run(&command, &mut output)
+        }
+        Ok(Task::Complete(words)) => {
+            complete::run(&words);
             ExitStatus::Done
         }
-        Ok(command) => run(&command, &mut output),
         Err(Stop::Help(text)) => {
             output.text(&text);
             ExitStatus::Done
@@ -55,57 +74,88 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     finish(output, status).into()
 }
 
-/// Runs a command that needs the manager.
+/// The version as JSON.
+#[derive(Serialize)]
+struct VersionRecord {
+    version: &'static str,
+}
+
 fn run(command: &Command, output: &mut Output) -> ExitStatus {
-    let state = match command {
-        Command::State(command) => match state::prepare(command, output) {
-            Ok(ready) => Some(ready),
-            Err(status) => return status,
-        },
-        _ => None,
-    };
-    let result = runtime::block_on(async |runtime| {
-        let mut client = Client::connect(runtime).await?;
+    if *command == Command::Version {
+        let version = env!("CARGO_PKG_VERSION");
+        output.line(version);
+        output.record(&VersionRecord { version });
+        return ExitStatus::Done;
+    }
+    let result = client::block_on(async |executor| {
+        if let Command::IsOnline(of) = command {
+            return is_online::run(&executor, output, of).await;
+        }
+        let state = match command {
+            Command::State(of) => match state::prepare(of, output) {
+                Ok(ready) => Some(ready),
+                Err(status) => return Ok(status),
+            },
+            _ => None,
+        };
+        let mut client = Client::connect(&executor).await?;
+        client.waiting_for("Waiting for the manager".to_owned());
         match &state {
             Some(ready) => state::run(&mut client, output, ready).await,
             None => carry_out(command, &mut client, output).await,
         }
     });
-    result.unwrap_or_else(|error| {
-        output.complain(&error);
-        error.status()
-    })
+    result.unwrap_or_else(|error| output.fail(&error))
 }
 
+/// Carries out a command that needs the manager.
 async fn carry_out(
     command: &Command,
     client: &mut Client,
     output: &mut Output,
 ) -> Result<ExitStatus, Error> {
-    let (kind, node, unit) = match command {
-        Command::ListUnits(list) => {
-            let (node, filter) = (list.node.as_deref(), list.filter.as_deref());
-            return list_units::run(client, output, node, filter).await;
+    match command {
+        Command::ListUnits(of) => list_units::run(client, output, of).await,
+        Command::ListUnitFiles(of) => list_unit_files::run(client, output, of).await,
+        Command::ListNodes => list_nodes::run(client, output).await,
+        Command::ListJobs(node) => list_jobs::run(client, output, node.as_deref()).await,
+        Command::Status {
+            watch: true,
+            node_and_units,
+        } => status::watch(client, output, node_and_units).await,
+        Command::Status { node_and_units, .. } => status::run(client, output, node_and_units).await,
+        Command::Monitor(of) => match &of[..] {
+            [only] if only == "node-connection" => status::watch(client, output, &[]).await,
+            node_and_units => monitor::run(client, output, node_and_units).await,
+        },
+        Command::Job(request) => job::run(client, output, request).await,
+        Command::Cancel(jobs) => list_jobs::cancel(client, output, jobs).await,
+        Command::Freeze(of) => unit_operation::run(client, output, Operation::Freeze, of).await,
+        Command::Thaw(of) => unit_operation::run(client, output, Operation::Thaw, of).await,
+        Command::Kill { of, whom, signal } => {
+            let (whom, signal) = (whom.0, signal.0);
+            let kill = Operation::Kill { whom, signal };
+            unit_operation::run(client, output, kill, of).await
         }
-        Command::ListNodes(_) => return list_nodes::run(client, output).await,
-        Command::Status(of) => {
-            return status::run(client, output, &of.node_and_units).await;
+        Command::ResetFailed(of) => unit_operation::reset_failed(client, output, of).await,
+        Command::Enable(how) => unit_files::enable(client, output, how).await,
+        Command::Disable(how) => unit_files::disable(client, output, how).await,
+        Command::IsEnabled(of) => unit_files::is_enabled(client, output, of).await,
+        Command::GetDefault(node) => default_target::get(client, output, node).await,
+        Command::SetDefault { node, target } => {
+            default_target::set(client, output, node, target).await
         }
-        Command::Enable(of) => {
-            return unit_files::enable(client, output, &of.node, &of.units).await;
+        Command::DaemonReload(node) => daemon_reload::run(client, node).await,
+        Command::SetLoglevel { node, level } => {
+            set_loglevel::run(client, node.as_deref(), level).await
         }
-        Command::Disable(of) => {
-            return unit_files::disable(client, output, &of.node, &of.units).await;
-        }
-        Command::DaemonReload(of) => return daemon_reload::run(client, &of.node).await,
-        Command::Start(of) => (JobKind::Start, &of.node, &of.unit),
-        Command::Stop(of) => (JobKind::Stop, &of.node, &of.unit),
-        Command::Restart(of) => (JobKind::Restart, &of.node, &of.unit),
-        Command::Reload(of) => (JobKind::Reload, &of.node, &of.unit),
+        Command::Metrics(action) => match action.0 {
+            "listen" => metrics::listen(client, output).await,
+            action => metrics::switch(client, output, action == "enable").await,
+        },
         // Their ways part before.
-        Command::State(_) | Command::Version(_) => return Ok(ExitStatus::Done),
-    };
-    job::run(client, output, kind, node, unit).await
+        Command::IsOnline(_) | Command::State(_) | Command::Version => Ok(ExitStatus::Done),
+    }
 }
 
 /// Writes out what was printed; that this fails is a failure of a run that had none.

@@ -1,24 +1,53 @@
 //! What the manager tells about nodes, for `list-nodes` and `status`.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use zbus::{ObjectPath, Variant, message::Body};
+use serde::Serialize;
 
 use super::{
-    client::{Answer, Call, Client, decode},
+    call::{Answer, Call, Refusal, decode, properties, property},
+    client::Client,
     error::{Error, Subject},
 };
+use crate::bus::body::PathRef;
 
 /// A node and its properties.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     pub name: String,
     /// `online` or `offline`.
     pub status: String,
     /// The address it is connected from; empty when it is offline.
     pub peer_ip: String,
+    /// When it was last heard of, in seconds since 1970; 0 for never.
+    pub last_seen_s: u64,
     pub last_seen: LastSeen,
+}
+
+/// A node as JSON.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Record<'a> {
+    node: &'a str,
+    status: &'a str,
+    ip: Option<&'a str>,
+    last_seen: Option<u64>,
+}
+
+impl Node {
+    pub fn record(&self) -> Record<'_> {
+        Record {
+            node: &self.name,
+            status: &self.status,
+            ip: Some(self.peer_ip.as_str()).filter(|ip| !ip.is_empty()),
+            last_seen: Some(self.last_seen_s).filter(|seconds| *seconds != 0),
+        }
+    }
+
+    /// What is told anew when it is watched: the time is not, which goes on by itself.
+    pub fn connection(&self) -> String {
+        format!("{} {}", self.status, self.peer_ip)
+    }
 }
 
 /// When a node was last heard of.
@@ -36,12 +65,12 @@ pub(super) async fn of_fleet(client: &mut Client) -> Result<(Vec<Node>, Vec<Erro
     let body = client
         .call(Call::manager("ListNodes", &()), Subject::Fleet)
         .await?;
-    let listed: Vec<(&str, ObjectPath<'_>, &str)> = decode("ListNodes", &body)?;
+    let (listed,): (Vec<(&str, PathRef<'_>, &str)>,) = decode("ListNodes", &body)?;
     let mut nodes = Vec::new();
     nodes.resize_with(listed.len(), || None);
     let calls = listed
         .iter()
-        .map(|(_, path, _)| Call::node_properties(path));
+        .map(|(_, PathRef(path), _)| Call::node_properties(path));
     let answered = |index: usize, answer| {
         nodes[index] = Some(node_of(listed[index].0, answer));
     };
@@ -54,6 +83,47 @@ pub(super) async fn of_fleet(client: &mut Client) -> Result<(Vec<Node>, Vec<Erro
         }
     }
     Ok((told, failures))
+}
+
+/// The names and paths of the nodes that are online, in the order of the configuration.
+pub(super) async fn online(client: &mut Client) -> Result<Vec<(String, String)>, Error> {
+    let body = client
+        .call(Call::manager("ListNodes", &()), Subject::Fleet)
+        .await?;
+    let (nodes,): (Vec<(&str, PathRef<'_>, &str)>,) = decode("ListNodes", &body)?;
+    let online = nodes.into_iter().filter(|(.., state)| *state == "online");
+    let owned = online.map(|(name, PathRef(path), _)| (name.to_owned(), path.to_owned()));
+    Ok(owned.collect())
+}
+
+/// The nodes that failed to answer, as the lists of the whole fleet name them: node, error, message.
+pub(super) fn failures(told: Vec<(&str, &str, &str)>) -> Vec<Error> {
+    let failure = |(node, name, message): (&str, &str, &str)| {
+        let refusal = Refusal {
+            name: name.to_owned(),
+            message: message.to_owned(),
+            from_bus: false,
+        };
+        Error::from_refusal(refusal, Subject::Node(node))
+    };
+    told.into_iter().map(failure).collect()
+}
+
+/// Which row is listed in which place: the nodes in the order in which they come, the units of each,
+/// which are the second of each pair, by name. systemd lists them in the order of a hash table.
+///
+/// One function for all lists, because each sort of another type takes its place in the executable.
+pub(super) fn order(rows: &[(&str, &str)]) -> Vec<usize> {
+    let mut node = 0;
+    let mut keys: Vec<(usize, &str, usize)> = Vec::with_capacity(rows.len());
+    for (index, (of, unit)) in rows.iter().enumerate() {
+        if index > 0 && rows[index - 1].0 != *of {
+            node += 1;
+        }
+        keys.push((node, unit, index));
+    }
+    keys.sort_unstable();
+    keys.into_iter().map(|(.., index)| index).collect()
 }
 
 /// The node called `name`.
@@ -75,33 +145,9 @@ fn node_of(name: &str, answer: Answer) -> Result<Node, Error> {
         name: name.to_owned(),
         status: property::<&str>(&properties, "Status")?.to_owned(),
         peer_ip: property::<&str>(&properties, "PeerIp")?.to_owned(),
+        last_seen_s: times.0,
         last_seen: LastSeen::read(times, Duration::try_from(now).unwrap_or_default()),
     })
-}
-
-/// Reads the answer of `GetAll` or `GetUnitProperties`.
-pub(super) fn properties<'b>(
-    method: &'static str,
-    body: &'b Body,
-) -> Result<HashMap<&'b str, Variant<'b>>, Error> {
-    decode(method, body)
-}
-
-/// One of several properties.
-pub(super) fn property<'v, T>(
-    properties: &'v HashMap<&str, Variant<'_>>,
-    name: &'static str,
-) -> Result<T, Error>
-where
-    T: TryFrom<&'v Variant<'v>>,
-{
-    properties
-        .get(name)
-        .and_then(|value| T::try_from(value).ok())
-        .ok_or_else(|| Error::Malformed {
-            member: name,
-            reason: "the property is missing or has another type".to_owned(),
-        })
 }
 
 impl LastSeen {
@@ -139,6 +185,13 @@ impl std::fmt::Display for LastSeen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn units_are_sorted_within_their_nodes() {
+        let rows = [("n", "c"), ("n", "a"), ("m", "b"), ("m", "a"), ("k", "z")];
+        assert_eq!(order(&rows), [1, 0, 3, 2, 4]);
+        assert_eq!(order(&[]), [0_usize; 0]);
+    }
 
     #[test]
     fn ages_are_one_number_and_one_unit() {

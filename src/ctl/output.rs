@@ -1,4 +1,4 @@
-//! What hirtectl prints: tables and lines on standard output, complaints on standard error.
+//! What hirtectl prints: tables and lines, or JSON, on standard output, complaints on standard error.
 //!
 //! Names come from other computers, so every control character in them is printed escaped,
 //! wherever the output goes.
@@ -9,12 +9,30 @@ use std::{
     io::{self, BufWriter, IsTerminal, Write},
 };
 
-use super::{error::Error, exit_status::ExitStatus};
+use serde::Serialize;
+
+use super::{error::Error, exit_status::ExitStatus, json};
+
+/// The form in which data are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Tables and sentences for people.
+    Text,
+    /// One JSON object, `{"results":[…],"errors":[…]}`, at the end.
+    Document,
+    /// A JSON object on a line for each record, at once.
+    Lines,
+}
 
 /// Standard output through one buffer.
 pub(super) struct Output {
     writer: BufWriter<Box<dyn Write>>,
+    is_terminal: bool,
     colours: bool,
+    form: Form,
+    /// Records and failures of [`Form::Document`] so far, joined by commas.
+    results: String,
+    failures: String,
     /// The first error; nothing is written after it.
     error: Option<io::Error>,
 }
@@ -111,6 +129,13 @@ impl<'a> Cell<'a> {
     }
 }
 
+impl<'a> Cell<'a> {
+    /// Any text in a colour.
+    pub const fn coloured(text: &'a str, colour: Colour) -> Self {
+        Self { text, colour }
+    }
+}
+
 impl<'a> From<&'a str> for Cell<'a> {
     fn from(text: &'a str) -> Self {
         Self {
@@ -127,15 +152,84 @@ impl Output {
         let stdout = io::stdout();
         let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        let colours = stdout.is_terminal() && !declined && !dumb;
-        Self::new(Box::new(stdout), colours)
+        let is_terminal = stdout.is_terminal() && !dumb;
+        Self {
+            is_terminal,
+            ..Self::new(Box::new(stdout), is_terminal && !declined)
+        }
     }
 
     fn new(writer: Box<dyn Write>, colours: bool) -> Self {
         Self {
             writer: BufWriter::new(writer),
+            is_terminal: false,
             colours,
+            form: Form::Text,
+            results: String::new(),
+            failures: String::new(),
             error: None,
+        }
+    }
+
+    /// Prints data in this form from here on.
+    pub fn set_form(&mut self, form: Form) {
+        self.form = form;
+    }
+
+    /// Whether people read: then lines and tables are printed, otherwise records.
+    pub fn is_text(&self) -> bool {
+        self.form == Form::Text
+    }
+
+    /// Whether a view on a terminal is shown that can be wiped.
+    pub fn is_screen(&self) -> bool {
+        self.is_text() && self.is_terminal
+    }
+
+    /// Prints one record for scripts; nothing if people read.
+    pub fn record(&mut self, record: &impl Serialize) {
+        self.json(&json::text(record), false);
+    }
+
+    fn json(&mut self, text: &str, is_failure: bool) {
+        let list = match self.form {
+            Form::Text => return,
+            Form::Lines => {
+                self.text(text);
+                self.text("\n");
+                return self.flush();
+            }
+            Form::Document if is_failure => &mut self.failures,
+            Form::Document => &mut self.results,
+        };
+        if !list.is_empty() {
+            list.push(',');
+        }
+        list.push_str(text);
+    }
+
+    /// Complains of a failure; the exit status that it amounts to.
+    pub fn fail(&mut self, failure: &Error) -> ExitStatus {
+        self.complain(failure);
+        let status = failure.status();
+        if !self.is_text() {
+            let message = failure.to_string();
+            let failure = Failure {
+                event: (self.form == Form::Lines).then_some("error"),
+                node: failure.node(),
+                message: &message,
+                status: status as u8,
+            };
+            self.json(&json::text(&failure), true);
+        }
+        status
+    }
+
+    /// Wipes a terminal for the next view.
+    pub fn wipe(&mut self) {
+        if self.is_screen() {
+            // ECMA-48: erase the page (ED), and go to its first place (CUP).
+            self.text("\x1b[2J\x1b[H");
         }
     }
 
@@ -146,15 +240,53 @@ impl Output {
         }
     }
 
-    /// Prints one line, escaped.
+    /// Prints one line for people, escaped.
     pub fn line(&mut self, line: &str) {
-        self.text(&escape(line));
-        self.text("\n");
+        if self.is_text() {
+            self.text(&escape(line));
+            self.text("\n");
+        }
     }
 
-    /// Prints a table; `cells` are the rows one after the other. The last column ends where its
+    /// Prints one line for people of cells without space between them.
+    pub fn line_of(&mut self, cells: &[Cell<'_>]) {
+        if self.is_text() {
+            let mut line = String::new();
+            for cell in cells {
+                self.paint(&mut line, *cell);
+            }
+            line.push('\n');
+            self.text(&line);
+        }
+    }
+
+    /// Appends the text of a cell in its colour.
+    fn paint(&self, line: &mut String, cell: Cell<'_>) {
+        let text = escape(cell.text);
+        match cell.colour.sequence().filter(|_| self.colours) {
+            Some(sequence) => {
+                line.push_str(sequence);
+                line.push_str(&text);
+                line.push_str("\x1b[0m");
+            }
+            None => line.push_str(&text),
+        }
+    }
+
+    /// Prints one line for people, escaped, that belongs to the line before.
+    pub fn line_in(&mut self, line: &str) {
+        if self.is_text() {
+            self.text("\t");
+            self.line(line);
+        }
+    }
+
+    /// Prints a table for people; `cells` are the rows one after the other. The last column ends where its
     /// text ends.
     pub fn table(&mut self, look: Look, columns: &[Column], cells: &[Cell<'_>]) {
+        if !self.is_text() {
+            return;
+        }
         let mut widths: Vec<usize> = columns
             .iter()
             .map(|column| column.min_width.max(column.title.len()))
@@ -202,14 +334,7 @@ impl Output {
             if column.right {
                 line.extend(std::iter::repeat_n(' ', padding));
             }
-            match cell.colour.sequence().filter(|_| self.colours) {
-                Some(sequence) => {
-                    line.push_str(sequence);
-                    line.push_str(&text);
-                    line.push_str("\x1b[0m");
-                }
-                None => line.push_str(&text),
-            }
+            self.paint(line, *cell);
             if !column.right && index + 1 < columns.len() {
                 line.extend(std::iter::repeat_n(' ', padding));
             }
@@ -230,15 +355,27 @@ impl Output {
         &mut self,
         failures: impl IntoIterator<Item = &'e Error>,
     ) -> ExitStatus {
-        ExitStatus::of_parts(failures.into_iter().map(|failure| {
-            self.complain(failure);
-            failure.status()
-        }))
+        ExitStatus::of_parts(failures.into_iter().map(|failure| self.fail(failure)))
     }
 
     /// Writes out the buffer and tells whether all could be written. A reader that had enough
     /// (`hirtectl list-units | head -1`) is no error.
     pub fn finish(mut self) -> io::Result<()> {
+        if self.form == Form::Document {
+            let (results, failures) = (
+                std::mem::take(&mut self.results),
+                std::mem::take(&mut self.failures),
+            );
+            for part in [
+                "{\"results\":[",
+                &results,
+                "],\"errors\":[",
+                &failures,
+                "]}\n",
+            ] {
+                self.text(part);
+            }
+        }
         self.flush();
         match self.error {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
@@ -254,9 +391,19 @@ impl Output {
     }
 }
 
+/// A failure as JSON.
+#[derive(Serialize)]
+struct Failure<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'static str>,
+    node: Option<&'a str>,
+    message: &'a str,
+    status: u8,
+}
+
 /// Replaces control characters, and the characters that reorder or break what stands beside them,
 /// by `\xNN` or `\u{NNNN}`.
-fn escape(text: &str) -> Cow<'_, str> {
+pub(super) fn escape(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hostile) {
         return Cow::Borrowed(text);
     }
@@ -275,7 +422,7 @@ fn escape(text: &str) -> Cow<'_, str> {
 
 /// Control characters, separators of lines, and the directional characters of Unicode
 /// (Bidirectional Algorithm, UAX #9, section 2).
-fn is_hostile(character: char) -> bool {
+pub(super) fn is_hostile(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

@@ -1,13 +1,26 @@
 //! `hirtectl status [NODE [UNIT…]]`: the nodes, one node, or units of a node.
 
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
 use super::{
-    client::{Answer, Call, Client},
+    arguments::commands::full_names,
+    call::{Call, decode},
+    client::{Client, Signal, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
     nodes::{self, Node},
     output::{Cell, Column, Look, Output},
+    unit_status::UnitStatus,
+    units,
 };
-use crate::bus::names::SYSTEMD_UNIT_INTERFACE;
+use crate::bus::{
+    Message,
+    body::PathRef,
+    names::{MANAGER_PATH, MONITOR_INTERFACE},
+};
 
 const NODE_LOOK: Look = Look {
     separator: " | ",
@@ -35,28 +48,129 @@ const UNIT_COLUMNS: [Column; 5] = [
 /// What stands in a cell for which there is no value, so that scripts count the same columns.
 const NOTHING: &str = "-";
 
-/// Prints all nodes, or the one that is named, or of that one the units that are named behind it.
+/// The manager's signal of a node that comes or goes.
+const CONNECTION: &str = "NodeConnectionStateChanged";
+/// How long a view that is shown again and again waits for more changes: those of one action come
+/// together.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How often a terminal shows ages anew.
+const AGE_STEP: Duration = Duration::from_secs(1);
+
+/// Of what scripts were told already: the state of each node or unit.
+type Told = BTreeMap<String, String>;
+
+/// Shows all nodes, or the one that is named, or of that one the units that are named behind it.
 pub(super) async fn run(
     client: &mut Client,
     output: &mut Output,
     node_and_units: &[String],
 ) -> Result<ExitStatus, Error> {
+    show(client, output, node_and_units, &mut Told::new()).await
+}
+
+/// The same again whenever something changes, until the manager leaves.
+pub(super) async fn watch(
+    client: &mut Client,
+    output: &mut Output,
+    node_and_units: &[String],
+) -> Result<ExitStatus, Error> {
+    let mut rules = vec![rule(MANAGER_PATH, Some(CONNECTION))];
+    let mut monitor = None;
+    if let [node, units @ ..] = node_and_units
+        && !units.is_empty()
+    {
+        client.node(node).await?;
+        let body = client
+            .call(Call::manager("CreateMonitor", &()), Subject::Fleet)
+            .await?;
+        let (PathRef(path),) = decode("CreateMonitor", &body)?;
+        rules.push(rule(path, None));
+        client.watch(&rules).await?;
+        let what = (node.as_str(), full_names(units));
+        let call = Call::object(path, MONITOR_INTERFACE, "SubscribeList", &what);
+        client.call(call, Subject::Units(node)).await?;
+        monitor = Some(path.to_owned());
+    } else {
+        client.watch(&rules).await?;
+    }
+    client.waiting_for(None);
+    let shows_ages = output.is_screen() && node_and_units.len() < 2;
+    let mut told = Told::new();
+    loop {
+        output.wipe();
+        match show(client, output, node_and_units, &mut told).await {
+            Err(error) if error.status() == ExitStatus::NoManager => return Err(error),
+            Err(error) => {
+                output.fail(&error);
+            }
+            Ok(_) => {}
+        }
+        if !output.is_screen() {
+            output.line("");
+        }
+        output.flush();
+        change(client, monitor.as_deref(), shows_ages.then_some(AGE_STEP)).await?;
+    }
+}
+
+/// Waits until something has changed and a moment more, or for this time.
+async fn change(
+    client: &mut Client,
+    monitor: Option<&str>,
+    at_most: Option<Duration>,
+) -> Result<(), Error> {
+    let mut deadline = at_most.map(|time| Instant::now() + time);
+    let mut has_changed = false;
+    loop {
+        let signal = match deadline {
+            None => Some(client.next_signal().await?),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                client.next_signal_within(left).await?
+            }
+        };
+        match signal {
+            Some(Signal::ManagerLeft) => return Err(Error::WatchEnded),
+            Some(Signal::Told(message)) if !has_changed && concerns(&message, monitor) => {
+                has_changed = true;
+                deadline = Some(Instant::now() + SETTLE);
+            }
+            // Without a bus every signal of the manager comes here.
+            Some(_) => {}
+            None => return Ok(()),
+        }
+    }
+}
+
+fn concerns(message: &Message, monitor: Option<&str>) -> bool {
+    message.member == CONNECTION || monitor.is_some_and(|monitor| message.path == monitor)
+}
+
+async fn show(
+    client: &mut Client,
+    output: &mut Output,
+    node_and_units: &[String],
+    told: &mut Told,
+) -> Result<ExitStatus, Error> {
     match node_and_units {
         [] => {
             let (nodes, failures) = nodes::of_fleet(client).await?;
-            print_nodes(output, &nodes);
+            print_nodes(output, &nodes, told);
             Ok(output.complain_of_each(&failures))
         }
         [node] => {
             let node = nodes::one(client, node).await?;
-            print_nodes(output, &[node]);
+            print_nodes(output, &[node], told);
             Ok(ExitStatus::Done)
         }
-        [node, units @ ..] => of_units(client, output, node, units).await,
+        [node, units @ ..] => {
+            let units = full_names(units);
+            of_units(client, output, node, &units, told).await
+        }
     }
 }
 
-fn print_nodes(output: &mut Output, nodes: &[Node]) {
+fn print_nodes(output: &mut Output, nodes: &[Node], told: &mut Told) {
     let ages: Vec<String> = nodes
         .iter()
         .map(|node| node.last_seen.to_string())
@@ -74,82 +188,69 @@ fn print_nodes(output: &mut Output, nodes: &[Node]) {
         })
         .collect();
     output.table(NODE_LOOK, &NODE_COLUMNS, &cells);
+    for node in nodes {
+        if is_news(told, &node.name, node.connection()) {
+            output.record(&node.record());
+        }
+    }
 }
 
-/// Load state, active state, sub state and whether the unit file is enabled.
-type UnitStates = [String; 4];
+/// Whether this was not told before.
+fn is_news(told: &mut Told, name: &str, state: String) -> bool {
+    told.insert(name.to_owned(), state.clone()) != Some(state)
+}
 
 async fn of_units(
     client: &mut Client,
     output: &mut Output,
     node: &str,
     units: &[String],
+    told: &mut Told,
 ) -> Result<ExitStatus, Error> {
-    let path = client.node(node).await?;
-    let mut states: Vec<Option<Result<UnitStates, Error>>> = units.iter().map(|_| None).collect();
-    let calls = units.iter().map(|unit| {
-        Call::node(
-            &path,
-            "GetUnitProperties",
-            &(unit.as_str(), SYSTEMD_UNIT_INTERFACE),
-        )
-    });
-    let answered = |index: usize, answer| {
-        states[index] = Some(states_of(node, &units[index], answer));
-    };
-    client.ask_each(calls, answered).await?;
-    let mut rows = Vec::new();
-    let mut failures = Vec::new();
-    for (unit, states) in units.iter().zip(&states) {
-        match states {
-            Some(Ok([load, active, sub, enabled])) => rows.extend([
-                unit.as_str().into(),
-                Cell::state(load),
-                Cell::state(active),
-                sub.as_str().into(),
-                or_nothing(enabled).into(),
-            ]),
-            Some(Err(error)) => failures.push(error),
-            None => {}
+    let every_interface = "";
+    let (found, failures) = units::ask_each(
+        client,
+        node,
+        units,
+        |path, unit| Call::node(path, "GetUnitProperties", &(unit, every_interface)),
+        |unit, body| {
+            let unknown = || Error::UnknownUnit {
+                node: node.to_owned(),
+                message: format!("Unit {unit} could not be found."),
+            };
+            match body {
+                Ok(body) => UnitStatus::read(node, unit, &body)?.ok_or_else(unknown),
+                Err(error) => Err(error.naming(unit)),
+            }
+        },
+    )
+    .await?;
+    match (&found[..], units) {
+        ([], _) => {}
+        ([(_, unit)], [_]) => unit.print(output),
+        _ => print_units(output, found.iter().map(|(_, unit)| unit)),
+    }
+    for (name, unit) in &found {
+        if is_news(told, name, unit.state()) {
+            output.record(unit);
         }
     }
-    if !rows.is_empty() {
-        output.table(UNIT_LOOK, &UNIT_COLUMNS, &rows);
-    }
-    // A node that is offline says so for each unit; once is enough.
-    failures.dedup_by(|error, previous| {
-        matches!(
-            (error, previous),
-            (Error::Offline { .. }, Error::Offline { .. })
-        )
-    });
-    Ok(output.complain_of_each(failures))
+    Ok(output.complain_of_each(&failures))
 }
 
-fn states_of(node: &str, unit: &str, answer: Answer) -> Result<UnitStates, Error> {
-    let unknown = || Error::UnknownUnit {
-        node: node.to_owned(),
-        message: format!("Unit {unit} could not be found."),
-    };
-    let body =
-        answer.map_err(
-            |refusal| match Error::from_refusal(refusal, Subject::Units(node)) {
-                Error::UnknownUnit { .. } => unknown(),
-                error => error,
-            },
-        )?;
-    let properties = nodes::properties("GetUnitProperties", &body)?;
-    let state = |name| nodes::property::<&str>(&properties, name).map(str::to_owned);
-    let load = state("LoadState")?;
-    if load == "not-found" {
-        return Err(unknown());
-    }
-    Ok([
-        load,
-        state("ActiveState")?,
-        state("SubState")?,
-        state("UnitFileState")?,
-    ])
+fn print_units<'u>(output: &mut Output, units: impl Iterator<Item = &'u UnitStatus>) {
+    let cells: Vec<Cell<'_>> = units
+        .flat_map(|unit| {
+            [
+                unit.unit.as_str().into(),
+                Cell::state(&unit.load),
+                Cell::state(&unit.active),
+                unit.sub.as_str().into(),
+                or_nothing(unit.enabled.as_deref().unwrap_or_default()).into(),
+            ]
+        })
+        .collect();
+    output.table(UNIT_LOOK, &UNIT_COLUMNS, &cells);
 }
 
 fn or_nothing(text: &str) -> &str {

@@ -22,6 +22,7 @@ use std::{
 
 use log::{LevelFilter, Log, Metadata, Record};
 
+pub(crate) use self::stderr::civil_date;
 use self::{
     journal::{Journal, Sent},
     stderr::{Format, Stderr},

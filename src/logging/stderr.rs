@@ -147,7 +147,7 @@ impl fmt::Display for Timestamp {
 ///
 /// Counts from 1 March of the year 0 in eras of 400 years, so that the day a leap year adds is the
 /// last of its year.
-const fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
+pub(crate) const fn civil_date(days_since_1970: u64) -> (u64, u64, u64) {
     let days = days_since_1970 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =

@@ -1,10 +1,6 @@
 //! Where agents are awaited: what the configuration says, beside what systemd passed.
 
-use std::{
-    fs,
-    net::{IpAddr, SocketAddr},
-    path::Path,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use super::runtime_folder;
 use crate::{
@@ -50,8 +46,9 @@ pub(super) fn open(config: &ManagerConfig) -> Result<Listeners, String> {
         .any(|listener| listener.path().as_ref() == Some(&path));
     let mut file = None;
     if config.use_uds && !is_passed {
-        match open_unix(&path) {
+        match listen::unix(&path, |_| Ok(())) {
             Ok((listener, its_file)) => {
+                let listener = Listener::Unix(listener);
                 log::info!("Listening on {listener}");
                 sockets.push(listener);
                 file = Some(its_file);
@@ -114,11 +111,6 @@ fn serves(passed: SocketAddr, wanted: SocketAddr) -> bool {
 /// those of IPv4.
 fn includes(one: IpAddr, other: IpAddr) -> bool {
     one == other || one.is_unspecified() && (one.is_ipv6() || other.is_ipv4())
-}
-
-fn open_unix(path: &Path) -> std::io::Result<(Listener, SocketFile)> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    listen::unix(path)
 }
 
 #[cfg(test)]

@@ -181,9 +181,25 @@ impl Connections {
 
     /// Writes what was sent in this turn.
     pub(super) fn flush(&mut self) {
+        let mut is_behind = false;
         for client in std::mem::take(&mut self.to_flush) {
             if let Some(connection) = self.by_id.get(&client) {
                 connection.link.flush();
+                is_behind |= connection.link.queued() > 0;
+            }
+        }
+        if is_behind {
+            self.bound_queues();
+        }
+    }
+
+    /// While too much waits for all clients together, whoever is furthest behind is given up.
+    fn bound_queues(&self) {
+        let queued = |one: &Connection| one.link.queued();
+        let limit = limits::MAX_QUEUED_TO_CLIENTS;
+        while self.by_id.values().map(queued).sum::<usize>() > limit {
+            if let Some(last) = self.by_id.values().max_by_key(|one| queued(one)) {
+                last.link.give_up(limit);
             }
         }
     }

@@ -233,6 +233,13 @@ impl Link {
         self.shared.max_queued.set(Some(bytes));
     }
 
+    /// Ends the link as if its own limit were reached, and frees what is queued: of all links with
+    /// `limit` bytes together this one has the most.
+    pub fn give_up(&self, limit: usize) {
+        let queued = self.queued();
+        self.shared.fail(Closed::QueueFull { queued, limit });
+    }
+
     /// Tries once to write what is queued, and closes the socket. None of the link's events leaves
     /// the inbox after this, [`Received::Closed`] included.
     pub fn close(&self) {

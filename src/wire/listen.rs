@@ -2,14 +2,14 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions, Permissions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io,
     net::SocketAddr,
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
-            net::UnixListener,
+            fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
@@ -70,10 +70,10 @@ impl Listener {
                 })
             }
             Self::Unix(listener) => {
-                let (stream, _) = tcp::accept(listener, UnixListener::accept).await?;
+                let stream = accept_unix(listener).await?;
                 let uid = socket_peercred(&stream)?.uid.as_raw();
                 Ok(Accepted {
-                    stream: Stream::Unix(Async::new(stream)?),
+                    stream: Stream::Unix(stream),
                     origin: Origin::User(uid),
                 })
             }
@@ -160,11 +160,20 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on a Unix socket at `path`, for processes of our own user and for root. A socket that a
-/// process left behind is replaced, one that a process listens on is not. So that two who start at
-/// once do not replace each other's, who listens holds a lock on the file `path` with `.lock`
-/// added, which stays there.
-pub fn unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
+/// Listens on a Unix socket at `path`, in a folder that is made if it is not there, for processes of
+/// our own user and for root. `prepare` can open the socket to others before anybody can connect.
+///
+/// A socket that a process left behind is replaced, one that a process listens on is not: that is
+/// [`io::ErrorKind::AddrInUse`]. So that two who start at once do not replace each other's, who
+/// listens holds a lock on the file `path` with `.lock` added, which stays there.
+pub fn unix(
+    path: &Path,
+    prepare: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<(Async<UnixListener>, SocketFile)> {
+    if let Some(folder) = path.parent() {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o755).create(folder)?;
+    }
     let lock = lock(path)?;
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -175,9 +184,16 @@ pub fn unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
     };
     // Nobody can connect before `listen`.
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    prepare(path)?;
     socket.listen(limits::LISTEN_BACKLOG)?;
     let listener = UnixListener::from(OwnedFd::from(socket));
-    Ok((Listener::Unix(Async::new(listener)?), file))
+    Ok((Async::new(listener)?, file))
+}
+
+/// The next connection of a Unix socket. Errors are those of [`tcp::Listener::accept`].
+pub async fn accept_unix(listener: &Async<UnixListener>) -> io::Result<Async<UnixStream>> {
+    let (stream, _) = tcp::accept(listener, UnixListener::accept).await?;
+    Async::new(stream)
 }
 
 fn lock(path: &Path) -> io::Result<File> {
@@ -221,7 +237,7 @@ mod tests {
     use std::{
         env,
         net::{Ipv4Addr, TcpListener, TcpStream},
-        os::unix::net::{UnixDatagram, UnixStream},
+        os::unix::net::UnixDatagram,
         process::{self, Command},
     };
 
@@ -252,7 +268,8 @@ mod tests {
         let folder = Folder::new("unix");
         let path = folder.0.join("socket");
         block_on(&LocalExecutor::new(), async {
-            let (listener, file) = unix(&path).unwrap();
+            let (listener, file) = unix(&path, |_| Ok(())).unwrap();
+            let listener = Listener::Unix(listener);
             assert_eq!(listener.to_string(), path.to_string_lossy());
             let mode = fs::metadata(&path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
@@ -260,12 +277,12 @@ mod tests {
             let accepted = listener.accept().await.unwrap();
             let uid = rustix::process::getuid().as_raw();
             assert_eq!(accepted.origin, Origin::User(uid));
-            let other = unix(&path).unwrap_err();
+            let other = unix(&path, |_| Ok(())).unwrap_err();
             assert_eq!(other.kind(), io::ErrorKind::AddrInUse);
             assert!(path.exists());
             drop(file);
             assert!(!path.exists());
-            unix(&path).unwrap();
+            unix(&path, |_| Ok(())).unwrap();
         });
     }
 
@@ -275,13 +292,13 @@ mod tests {
         let path = folder.0.join("socket");
         let other = UnixListener::bind(&path).unwrap();
         block_on(&LocalExecutor::new(), async {
-            let error = unix(&path).unwrap_err();
+            let error = unix(&path, |_| Ok(())).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
             drop(other);
             assert!(path.exists());
-            drop(unix(&path).unwrap());
+            drop(unix(&path, |_| Ok(())).unwrap());
             fs::write(&path, "precious").unwrap();
-            let error = unix(&path).unwrap_err();
+            let error = unix(&path, |_| Ok(())).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         });
         assert_eq!(fs::read(&path).unwrap(), b"precious");

@@ -3,7 +3,8 @@
 //! Units: `nope` and `gone` do not exist, `refused` is refused, `result-X` ends with the result X,
 //! `vanish` makes the manager leave after its reply and `vanish-before-reply` before it, the job of
 //! `early` ends before the reply, that of `endless` never, `other-first` and `storm` have other
-//! jobs end before.
+//! jobs end before; the job of `measured` comes with metrics, that of `unplug` makes its node go
+//! offline. A monitor of `vanish` tells one of each signal, and then the manager leaves.
 //! Nodes: those of the fleet, and `stubborn`, which answers no call in time, `stranger`, which
 //! answers nonsense, and `it's, \ odd`.
 
@@ -14,15 +15,17 @@ use std::{
     time::Duration,
 };
 
-use hirte::{
-    bus::names::{MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, job_path, node_path},
-    ctl::runtime::block_on,
+use hirte::bus::names::{
+    JOB_PARENT_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, METRICS_INTERFACE,
+    METRICS_PATH, MONITOR_INTERFACE, job_path, node_path,
 };
 use serde::Serialize;
 use smol::stream::StreamExt;
 use zbus::{
     Connection, DynamicType, Message, ObjectPath, Variant, connection::Builder, message::Type,
 };
+
+use crate::zbus_runtime::block_on;
 
 /// What the manager manages.
 pub struct Fleet {
@@ -182,6 +185,10 @@ impl Mock {
         let object = header.path().unwrap().to_string();
         let (messages, stay) = if object == MANAGER_PATH {
             (self.manager(&member, call), true)
+        } else if object == MONITOR {
+            self.monitor(&member, call)
+        } else if object.starts_with(JOB_PARENT_PATH) {
+            (self.job_object(&object, &member, call), true)
         } else {
             let node = self.node_at(&object);
             match (node, member.as_str()) {
@@ -248,11 +255,39 @@ impl Mock {
                     .collect();
                 reply(call, &nodes)
             }
-            "ListUnitsDetailed" if self.fleet.too_large => refuse(
+            "ListUnitsDetailed" | "ListUnitFilesDetailed" if self.fleet.too_large => refuse(
                 call,
                 "org.freedesktop.DBus.Error.LimitsExceeded",
                 "Too large",
             ),
+            "ListUnitFilesDetailed" => {
+                let nodes = self.fleet.nodes.iter().filter(|(_, online)| *online);
+                let files: Vec<_> = nodes
+                    .flat_map(|(node, _)| {
+                        UNIT_FILES.map(|(path, state)| (node.as_str(), path, state))
+                    })
+                    .collect();
+                reply(call, &(files, &self.fleet.failures))
+            }
+            "CreateMonitor" => reply(call, &path(MONITOR)),
+            "SetLogLevel" => {
+                let level: &str = body.deserialize().unwrap();
+                self.record(&[member, level]);
+                if level == "LOUD" {
+                    let error = "org.freedesktop.DBus.Error.InvalidArgs";
+                    return refuse(call, error, "Unknown log level 'LOUD'");
+                }
+                reply(call, &())
+            }
+            "EnableMetrics" | "DisableMetrics" => {
+                self.record(&[member]);
+                reply(call, &())
+            }
+            "Get" => {
+                let all = self.fleet.nodes.iter().all(|(_, online)| *online);
+                let status = if all { "up" } else { "degraded" };
+                reply(call, &Variant::from(status))
+            }
             "ListUnitsDetailed" => reply(call, &(self.units_of_fleet(), &self.fleet.failures)),
             _ => refuse(call, "org.freedesktop.DBus.Error.UnknownMethod", member),
         }
@@ -323,8 +358,43 @@ impl Mock {
                 self.record(&[member, node]);
                 (reply(call, &self.units()), true)
             }
-            "Reload" => {
+            "Reload" | "ResetFailed" => {
                 self.record(&[member, node]);
+                (reply(call, &()), true)
+            }
+            "FreezeUnit" | "ThawUnit" | "ResetFailedUnit" => {
+                let unit: &str = body.deserialize().unwrap();
+                self.record(&[member, node, unit]);
+                (at_once(call, unit), true)
+            }
+            "KillUnit" => {
+                let (unit, whom, signal): (&str, &str, i32) = body.deserialize().unwrap();
+                self.record(&[member, node, unit, whom, &signal.to_string()]);
+                (at_once(call, unit), true)
+            }
+            "ListUnitFiles" => (reply(call, &UNIT_FILES.to_vec()), true),
+            "GetUnitFileState" => {
+                let unit: &str = body.deserialize().unwrap();
+                let state = match unit {
+                    "nope.service" => return (at_once(call, unit), true),
+                    "off.service" => "disabled",
+                    "static.service" => "static",
+                    _ => "enabled",
+                };
+                (reply(call, &state), true)
+            }
+            "GetDefaultTarget" => (reply(call, &"multi-user.target"), true),
+            "SetDefaultTarget" => {
+                let (target, force): (&str, bool) = body.deserialize().unwrap();
+                self.record(&[member, node, target, &force.to_string()]);
+                let link = "/etc/systemd/system/default.target";
+                let file = format!("/usr/lib/systemd/system/{target}");
+                let changes = vec![("unlink", link, ""), ("symlink", link, file.as_str())];
+                (reply(call, &changes), true)
+            }
+            "SetLogLevel" => {
+                let level: &str = body.deserialize().unwrap();
+                self.record(&[member, node, level]);
                 (reply(call, &()), true)
             }
             "EnableUnitFiles" => {
@@ -345,7 +415,7 @@ impl Mock {
             }
             "GetUnitProperties" => {
                 let (unit, interface): (&str, &str) = body.deserialize().unwrap();
-                assert_eq!(interface, "org.freedesktop.systemd1.Unit");
+                assert_eq!(interface, "");
                 (Self::unit_properties(call, unit), true)
             }
             _ => {
@@ -378,6 +448,75 @@ impl Mock {
         }
     }
 
+    fn monitor(&mut self, member: &str, call: &Message) -> (Messages, bool) {
+        let body = call.body();
+        assert_eq!(member, "SubscribeList");
+        let (node, units): (&str, Vec<&str>) = body.deserialize().unwrap();
+        self.record(&[member, node, &units.join(" ")]);
+        if node != "*" && self.node_at(&node_path(node)).is_none() {
+            let error = "org.freedesktop.DBus.Error.ServiceUnknown";
+            return (refuse(call, error, "Node not found"), true);
+        }
+        let accepted = reply(call, &1_u32);
+        if !units.contains(&"vanish.service") {
+            return (accepted, true);
+        }
+        let unit = "vanish.service";
+        let properties: HashMap<&str, Variant<'_>> = HashMap::from([
+            ("ActiveState", "active".into()),
+            ("NRestarts", 2_u32.into()),
+            ("SubState", "running".into()),
+            ("Wants", vec!["a.service", "b.service"].into()),
+        ]);
+        let interface = "org.freedesktop.systemd1.Unit";
+        let signals = vec![
+            told("UnitNew", &("rpi4", unit, "virtual")),
+            told(
+                "UnitStateChanged",
+                &("rpi4", unit, "active", "running", "real"),
+            ),
+            told(
+                "UnitPropertiesChanged",
+                &("rpi4", unit, interface, &properties),
+            ),
+            told("UnitRemoved", &("rpi4", unit, "real")),
+        ];
+        ([accepted, signals].concat(), false)
+    }
+
+    /// Jobs 7 and 12 are there.
+    fn job_object(&self, object: &str, member: &str, call: &Message) -> Messages {
+        let unit = match object.rsplit('/').next().unwrap() {
+            "job" => {
+                assert_eq!(member, "Introspect");
+                return reply(call, &"<node><node name=\"12\"/><node name=\"7\"/></node>");
+            }
+            "7" => "slow.service",
+            "12" => "other.service",
+            _ => {
+                let error = "org.freedesktop.DBus.Error.UnknownObject";
+                return refuse(call, error, "Unknown object");
+            }
+        };
+        if member == "Cancel" {
+            self.record(&[member, unit]);
+            return reply(call, &());
+        }
+        let node = if unit == "slow.service" {
+            "rpi4"
+        } else {
+            "laptop"
+        };
+        let properties: HashMap<&str, Variant<'_>> = HashMap::from([
+            ("Id", 7_u32.into()),
+            ("Node", node.into()),
+            ("Unit", unit.into()),
+            ("JobType", "start".into()),
+            ("State", "running".into()),
+        ]);
+        reply(call, &properties)
+    }
+
     fn unit_properties(call: &Message, unit: &str) -> Messages {
         let (load, active, sub, file) = match unit {
             "nope.service" => ("not-found", "inactive", "dead", ""),
@@ -388,7 +527,7 @@ impl Mock {
             "static.service" => ("loaded", "inactive", "dead", ""),
             _ => ("loaded", "active", "running", "enabled"),
         };
-        let properties: HashMap<&str, Variant<'_>> = HashMap::from([
+        let mut properties: HashMap<&str, Variant<'_>> = HashMap::from([
             ("Id", unit.into()),
             ("LoadState", load.into()),
             ("ActiveState", active.into()),
@@ -396,6 +535,24 @@ impl Mock {
             ("UnitFileState", file.into()),
             ("Wants", vec!["a.service"].into()),
         ]);
+        if unit == "httpd.service" {
+            properties.extend([
+                ("Description", Variant::from("The web server")),
+                (
+                    "FragmentPath",
+                    "/usr/lib/systemd/system/httpd.service".into(),
+                ),
+                ("UnitFilePreset", "disabled".into()),
+                ("ActiveEnterTimestamp", 1_700_000_000_000_000_u64.into()),
+                ("MainPID", 123_u32.into()),
+                ("TasksCurrent", 5_u64.into()),
+                ("TasksMax", u64::MAX.into()),
+                ("MemoryCurrent", 5_347_738_u64.into()),
+                ("CPUUsageNSec", 52_000_000_u64.into()),
+                ("Result", "success".into()),
+                ("StatusText", "Ready".into()),
+            ]);
+        }
         reply(call, &properties)
     }
 
@@ -422,6 +579,20 @@ impl Mock {
             "vanish-before-reply" => return (Vec::new(), false),
             "vanish" => return ([new, accepted].concat(), false),
             "endless" => [new, accepted].concat(),
+            "measured" => {
+                let of_agent = (node, unit, "StartUnit", 56_789_u64);
+                let of_job = (node, object.as_str(), unit, 123_456_u64, 0_u64);
+                let before = vec![metric("AgentJobMetrics", &of_agent)];
+                let after = vec![metric("StartUnitJobMetrics", &of_job)];
+                [new, accepted, before, removed(id, "done"), after].concat()
+            }
+            "unplug" => {
+                for (name, online) in &mut self.fleet.nodes {
+                    *online &= name != node;
+                }
+                let lost = signal("NodeConnectionStateChanged", &(node, "offline"));
+                [new, accepted, removed(id, "done"), lost].concat()
+            }
             "early" => [new, removed(id, "done"), accepted].concat(),
             "other-first" => [
                 new,
@@ -443,6 +614,39 @@ impl Mock {
         };
         (messages, true)
     }
+}
+
+/// The only monitor.
+const MONITOR: &str = "/org/containers/hirte/monitor/1";
+
+/// The unit files of each node.
+const UNIT_FILES: [(&str, &str); 3] = [
+    ("/usr/lib/systemd/system/rescue.target", "static"),
+    ("/etc/systemd/system/httpd.service", "enabled"),
+    ("/usr/lib/systemd/system/cups.service", "disabled"),
+];
+
+/// The answer of what is done to a unit at once.
+fn at_once(call: &Message, unit: &str) -> Messages {
+    match unit {
+        "nope.service" => {
+            let error = "org.freedesktop.systemd1.NoSuchUnit";
+            refuse(call, error, "Unit nope.service not loaded.")
+        }
+        _ => reply(call, &()),
+    }
+}
+
+fn told<B: Serialize + DynamicType>(member: &str, body: &B) -> Message {
+    Message::signal(MONITOR, MONITOR_INTERFACE, member)
+        .build(body)
+        .unwrap()
+}
+
+fn metric<B: Serialize + DynamicType>(member: &str, body: &B) -> Message {
+    Message::signal(METRICS_PATH, METRICS_INTERFACE, member)
+        .build(body)
+        .unwrap()
 }
 
 fn link(unit: &str) -> String {

@@ -255,7 +255,7 @@ impl World {
             | agent::Action::Ready
             | agent::Action::Status(_)
             | agent::Action::Watchdog
-            | agent::Action::ReloadLogSettings
+            | agent::Action::ReloadConfiguration
             | agent::Action::Reply { .. }
             | agent::Action::ReplyError { .. }
             | agent::Action::ReplyIntrospection { .. }

@@ -98,13 +98,13 @@ pub async fn tcp_pair() -> (Async<TcpStream>, Async<TcpStream>) {
     (server, client)
 }
 
-/// The same end of a connection, which is given up here, for code that is not ours, on async-io's reactor.
+/// The same end of a connection, which is given up here, for code that is not ours, on smol's reactor.
 #[allow(
     clippy::needless_pass_by_value,
     reason = "the peer must see its end with the copy's"
 )]
-pub fn raw(stream: Async<TcpStream>) -> async_io::Async<TcpStream> {
-    async_io::Async::new(stream.get_ref().try_clone().unwrap()).unwrap()
+pub fn raw(stream: Async<TcpStream>) -> smol::Async<TcpStream> {
+    smol::Async::new(stream.get_ref().try_clone().unwrap()).unwrap()
 }
 
 /// A signal with `length` bytes of text.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{State, Timer, Turn, manager::Caller, target::SERVICE};
+use super::{State, Timer, Turn, manager::Caller, target::SERVICE, units::Unit};
 use crate::{
     bus::{Body, CallError, JobKind, error_name},
     core::Level,
@@ -17,16 +17,40 @@ use crate::{
 /// What the names of the units that keep others begin with.
 const PREFIX: &str = "hirte-dep@";
 
-/// The units that the manager of the present connection wants kept.
+/// The units on which others depend.
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
+    /// The manager of the present connection wants them kept.
     wanted: BTreeSet<String>,
+    /// An earlier connection's manager, or agent, has had them kept, and nobody has asked for them
+    /// since.
+    kept: BTreeSet<String>,
+    /// They were in either set when their keepers ended. Who asks for one on a later connection is
+    /// told of that end: a unit that was stopped while nobody could hear of it, or perhaps did not, is
+    /// not started again.
+    ended: BTreeSet<String>,
 }
 
 impl Dependencies {
     /// The manager that wanted them is gone; they are kept until another one is there.
     pub(super) fn forget(&mut self) {
-        self.wanted.clear();
+        for unit in std::mem::take(&mut self.wanted) {
+            if !self.ended.contains(&unit) {
+                self.keep(unit);
+            }
+        }
+    }
+
+    fn keep(&mut self, unit: String) {
+        if self.kept.len() < limits::MAX_DEPENDENCIES {
+            self.kept.insert(unit);
+        }
+    }
+
+    /// The units that keep others.
+    pub(super) fn keepers(&self) -> impl Iterator<Item = String> {
+        let units = self.wanted.iter().chain(&self.kept);
+        units.filter_map(|unit| keeper(unit).ok())
     }
 }
 
@@ -36,18 +60,28 @@ impl State {
         &mut self,
         turn: &mut Turn<'_>,
         caller: Caller,
-        unit: String,
+        unit: &str,
     ) -> Result<(), CallError> {
-        let keeper = keeper(&unit)?;
+        let keeper = keeper(unit)?;
         let wanted = &mut self.dependencies.wanted;
-        if wanted.len() >= limits::MAX_DEPENDENCIES && !wanted.contains(&unit) {
+        if wanted.len() >= limits::MAX_DEPENDENCIES && !wanted.contains(unit) {
             let text = format!("Other nodes depend on {} units already", wanted.len());
             return Err(CallError::new(error_name::LIMITS_EXCEEDED, text));
         }
-        turn.log(Level::Info, format!("Another node depends on {unit}"));
-        wanted.insert(unit);
-        self.order(turn, &keeper, JobKind::Start);
+        let is_first = wanted.insert(unit.to_owned());
+        self.dependencies.kept.remove(unit);
         self.reply(turn, caller, Ok(Body::default()));
+        let has_ended = self.dependencies.ended.remove(unit) && is_first;
+        // One whose state is not known is started: that changes nothing if it lives.
+        let is_over = |unit: &Unit| unit.states().is_some() && !unit.lives();
+        if has_ended && self.units.get(unit).is_none_or(is_over) {
+            let line = format!("{unit}, on which another node depends, has ended meanwhile");
+            turn.log(Level::Info, line);
+            self.tell_that_it_is_inactive(turn, unit);
+        } else {
+            turn.log(Level::Info, format!("Another node depends on {unit}"));
+            self.order(turn, &keeper, JobKind::Start);
+        }
         Ok(())
     }
 
@@ -60,7 +94,14 @@ impl State {
     ) -> Result<(), CallError> {
         let keeper = keeper(unit)?;
         turn.log(Level::Info, format!("No other node depends on {unit}"));
-        self.dependencies.wanted.remove(unit);
+        let Dependencies {
+            wanted,
+            kept,
+            ended,
+        } = &mut self.dependencies;
+        for units in [wanted, kept, ended] {
+            units.remove(unit);
+        }
         self.order(turn, &keeper, JobKind::Stop);
         self.reply(turn, caller, Ok(Body::default()));
         Ok(())
@@ -72,15 +113,55 @@ impl State {
         let Some(unit) = kept(keeper).filter(|unit| self.dependencies.wanted.contains(unit)) else {
             return;
         };
-        let Some(known) = self.units.get(&unit) else {
-            self.signal(turn, "UnitNew", Body::of(&(unit.as_str(), "real")));
-            return self.signal(turn, "UnitRemoved", Body::of(&(unit.as_str(),)));
-        };
-        let (active, sub) = known.states().unwrap_or(("inactive", "dead"));
-        if matches!(active, "inactive" | "failed") {
-            let body = Body::of(&(unit.as_str(), active, sub, "real"));
-            self.signal(turn, "UnitStateChanged", body);
+        self.tell_that_it_is_inactive(turn, &unit);
+    }
+
+    /// Tells the state of a unit that does not live; nothing of one that does.
+    fn tell_that_it_is_inactive(&mut self, turn: &mut Turn<'_>, unit: &str) {
+        let known = self.units.get(unit);
+        let (active, sub) = known.and_then(Unit::states).unwrap_or(("inactive", "dead"));
+        if !matches!(active, "inactive" | "failed") {
+            return;
         }
+        let is_loaded = known.is_some();
+        let state = Body::of(&(unit, active, sub, "real"));
+        if !is_loaded {
+            self.signal(turn, "UnitNew", Body::of(&(unit, "real")));
+        }
+        self.signal(turn, "UnitStateChanged", state);
+        if !is_loaded {
+            self.signal(turn, "UnitRemoved", Body::of(&(unit,)));
+        }
+    }
+
+    /// A unit has ended. If it kept another, that is remembered.
+    pub(super) fn keeper_ended(&mut self, keeper: &str) {
+        let Some(unit) = kept(keeper) else {
+            return;
+        };
+        let Dependencies {
+            wanted,
+            kept,
+            ended,
+        } = &mut self.dependencies;
+        if (kept.remove(&unit) || wanted.contains(&unit)) && ended.len() < limits::MAX_DEPENDENCIES
+        {
+            ended.insert(unit);
+        }
+    }
+
+    /// After a start of the agent: the units that are kept.
+    pub(super) fn recover_dependencies(&mut self) {
+        let live = self.live_keepers();
+        for unit in live.iter().filter_map(|keeper| kept(keeper)) {
+            self.dependencies.keep(unit);
+        }
+    }
+
+    fn live_keepers(&self) -> Vec<String> {
+        let lives = |name: &&String| self.units.get(name).is_some_and(Unit::lives);
+        let keepers = self.units.names().filter(|name| kept(name).is_some());
+        keepers.filter(lives).cloned().collect()
     }
 
     /// Stops what was started for nodes that do not depend on it any more.
@@ -88,12 +169,16 @@ impl State {
         if !self.systemd.is_connected() {
             return self.await_dependencies(turn);
         }
-        let names = self.units.names();
-        let remainders = names.filter(|name| {
-            let lives = self.units.get(name).is_some_and(super::units::Unit::lives);
-            lives && kept(name).is_some_and(|unit| !self.dependencies.wanted.contains(&unit))
-        });
-        for keeper in remainders.cloned().collect::<Vec<_>>() {
+        let mut remainders = self.live_keepers();
+        let Dependencies {
+            wanted,
+            kept: unasked,
+            ended,
+        } = &mut self.dependencies;
+        unasked.clear();
+        ended.retain(|unit| wanted.contains(unit));
+        remainders.retain(|keeper| kept(keeper).is_none_or(|unit| !wanted.contains(&unit)));
+        for keeper in remainders {
             let line = format!("Stopping {keeper}, because no other node depends on it");
             turn.log(Level::Info, line);
             self.order(turn, &keeper, JobKind::Stop);

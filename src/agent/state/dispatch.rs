@@ -126,8 +126,8 @@ impl State {
             Ok(())
         } else if call.member == "StartDep" {
             expect_signature(&call, "s")?;
-            let (unit,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
-            self.start_dependency(turn, caller, unit)
+            let (unit,): (String,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
+            self.start_dependency(turn, caller, &unit)
         } else if call.member == "StopDep" {
             expect_signature(&call, "s")?;
             let (unit,): (String,) = call.body.parse().map_err(|reason| unreadable(&reason))?;

@@ -4,7 +4,7 @@ mod local;
 
 pub use local::{FromBus, LocalCall, Method, Object, Target};
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +26,10 @@ pub enum Event {
     Alarm,
     /// SIGTERM or SIGINT: end, with success.
     Stop,
-    /// SIGHUP: read the settings of the log again.
+    /// SIGHUP: read the configuration again.
     Reload,
+    /// The configuration was read again, and says this.
+    Reloaded(Pace),
     /// From the connection to the manager.
     Manager {
         /// Number of the connection.
@@ -51,6 +53,17 @@ pub enum Event {
         /// Where the log goes, in the word of `LogTarget=`.
         target: String,
     },
+}
+
+/// What of the configuration holds as soon as it is read again: the fields of the same names in
+/// [`super::Settings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "they are those of the settings")]
+pub struct Pace {
+    pub heartbeat_interval: Option<Duration>,
+    pub reconnect_interval: Option<Duration>,
+    pub manager_threshold: Option<Duration>,
+    pub loud_retries: u32,
 }
 
 /// What the connection to the manager reports.
@@ -205,8 +218,8 @@ pub enum Action {
     Status(String),
     /// Tell the service manager that the daemon works.
     Watchdog,
-    /// Read the settings of the log again.
-    ReloadLogSettings,
+    /// Read the configuration again, and take over the settings of the log.
+    ReloadConfiguration,
     /// Log from this level on, until the settings of the log are read again.
     SetLogLevel(Level),
     /// End the daemon.

@@ -122,7 +122,10 @@ impl State {
 }
 
 /// Reads an answer of systemd.
-pub(super) fn read_answer<A: ParseArguments>(method: &str, body: &Body) -> Result<A, CallError> {
+pub(super) fn read_answer<'b, A: ParseArguments<'b>>(
+    method: &str,
+    body: &'b Body,
+) -> Result<A, CallError> {
     body.parse().map_err(|reason| unreadable(method, &reason))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Action, Content, FromManager, Outgoing, Settings, State, Timer, Turn, event::Serials,
+    Action, Content, FromManager, Outgoing, Pace, Settings, State, Timer, Turn, event::Serials,
     local::announce, retry::Retry,
 };
 use crate::{
@@ -435,6 +435,26 @@ impl State {
                 },
             );
             self.manager.ping = Some(ping);
+        }
+    }
+
+    /// The configuration was read again.
+    pub(super) fn reloaded(&mut self, turn: &mut Turn<'_>, pace: Pace) {
+        let settings = &mut self.settings;
+        let was_resting = settings.reconnect_interval.is_none();
+        settings.heartbeat_interval = pace.heartbeat_interval;
+        settings.reconnect_interval = pace.reconnect_interval;
+        settings.manager_threshold = pace.manager_threshold;
+        settings.loud_retries = pace.loud_retries;
+        let longest = pace.reconnect_interval.unwrap_or_default();
+        self.manager.retry.set(longest, pace.loud_retries);
+        for timer in [Timer::Heartbeat, Timer::Ping, Timer::ManagerSilence] {
+            self.timers.clear(timer);
+        }
+        self.excuse_silence(turn.at());
+        let is_idle = matches!(self.manager.phase, Phase::Idle) && self.manager.has_tried;
+        if is_idle && was_resting && pace.reconnect_interval.is_some() {
+            self.connect_manager(turn);
         }
     }
 

@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize};
 use self::timers::Timer;
 pub use event::{
     Action, Content, Event, FromBus, FromManager, FromSystemd, IncomingCall, LocalCall, Method,
-    Object, Outgoing, Target,
+    Object, Outgoing, Pace, Target,
 };
 pub(super) use jobs::job_number;
 pub use target::BadTarget;
@@ -162,7 +162,8 @@ impl State {
             Event::Start => self.start(turn),
             Event::Alarm => self.alarm(turn),
             Event::Stop => self.stop(turn),
-            Event::Reload => turn.act(Action::ReloadLogSettings),
+            Event::Reload => turn.act(Action::ReloadConfiguration),
+            Event::Reloaded(pace) => self.reloaded(turn, pace),
             Event::Manager { connection, event } => self.manager_reported(turn, connection, event),
             Event::Systemd { connection, event } => self.systemd_reported(turn, connection, event),
             Event::Bus(event) => self.bus_reported(turn, event),
@@ -179,6 +180,7 @@ impl State {
     fn start(&mut self, turn: &mut Turn<'_>) {
         self.timers.set(Timer::Tick, turn.at() + limits::TICK);
         self.manager.begin(turn.now);
+        self.proxies.begin(turn.now.boottime);
         self.attach_bus(turn);
         self.connect_systemd(turn);
     }

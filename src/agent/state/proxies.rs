@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     bus::{Body, CallError, JobKind, ObjectPath, error_name, names},
-    core::Level,
+    core::{Instant, Level},
     limits,
 };
 
@@ -29,6 +29,8 @@ const REAL: &str = "real";
 pub(super) struct Proxies {
     all: BTreeMap<u32, Proxy>,
     /// Numbers are not used twice, so that a late call of the manager never reaches another proxy.
+    /// They begin with the time of the start, so that the manager does not take a proxy for one
+    /// that had its number before the agent was started again.
     last_number: u32,
 }
 
@@ -48,6 +50,12 @@ enum Phase {
 }
 
 impl Proxies {
+    /// `now` is the time since the boot at which the agent starts.
+    pub(super) fn begin(&mut self, now: Instant) {
+        let low = now.0 & u64::from(u32::MAX);
+        self.last_number = u32::try_from(low).unwrap_or_default();
+    }
+
     fn insert(&mut self, target: Target, phase: Phase) -> u32 {
         self.last_number = self.last_number.checked_add(1).unwrap_or(1);
         let proxy = Proxy { target, phase };
@@ -155,23 +163,26 @@ impl State {
 
     /// systemd tells that a unit of this node has ended.
     pub(super) fn unit_ended(&mut self, turn: &mut Turn<'_>, unit: &str) {
+        self.keeper_ended(unit);
         for number in self.proxies.of_service(unit) {
             self.end_proxy(turn, number, stopped());
         }
     }
 
-    /// Finds out which units of proxies have ended while systemd could not be watched.
+    /// Finds out which units of proxies and dependencies have ended while systemd could not be watched.
     pub(super) fn find_ended_units(
         &mut self,
         turn: &mut Turn<'_>,
         earlier: &BTreeMap<String, Unit>,
     ) {
-        let services = self.proxies.all.values().map(|proxy| &proxy.target.service);
+        let proxies = self.proxies.all.values();
+        let services = proxies.map(|proxy| proxy.target.service.clone());
+        let services = services.chain(self.dependencies.keepers());
         let ended = services.filter(|service| {
-            let lived = earlier.get(*service).is_some_and(Unit::lives);
+            let lived = earlier.get(service).is_some_and(Unit::lives);
             lived && !self.units.get(service).is_some_and(Unit::lives)
         });
-        for service in ended.cloned().collect::<Vec<_>>() {
+        for service in ended.collect::<Vec<_>>() {
             self.unit_ended(turn, &service);
         }
     }

@@ -44,6 +44,12 @@ impl Retry {
         }
     }
 
+    /// What the configuration says has changed.
+    pub(super) fn set(&mut self, longest: Duration, loud: u32) {
+        self.longest = longest.max(self.first);
+        self.loud = loud;
+    }
+
     /// An attempt starts: how many have failed before it.
     pub(super) fn start(&mut self, now: Instant) -> u32 {
         self.started = now;

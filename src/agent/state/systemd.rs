@@ -206,6 +206,7 @@ impl State {
         self.send_orders(turn);
         if !self.manager.has_tried() {
             self.recover_proxies(turn);
+            self.recover_dependencies();
             self.connect_manager(turn);
             self.become_ready(turn);
         }

@@ -1,18 +1,17 @@
 //! `hirtectl state apply`: takes the steps to what a state file wants.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use serde_json::{Value, json};
-use zbus::OwnedObjectPath;
+use std::collections::BTreeMap;
 
 use super::{
-    arguments::Apply,
     facts::{self, Known},
-    json as shape,
+    record::Taken,
     step::{Failure, Task},
 };
 use crate::{
-    ctl::{client::Client, error::Error, exit_status::ExitStatus, output::Output},
+    ctl::{
+        arguments::commands::Apply, client::Client, error::Error, exit_status::ExitStatus,
+        output::Output,
+    },
     state_file::{self, Action, Drift, Reason, Refusal, StateFile, Step},
 };
 
@@ -23,7 +22,6 @@ pub(super) async fn run(
     output: &mut Output,
     arguments: &Apply,
     file: &StateFile,
-    timeout: Option<Duration>,
 ) -> Result<ExitStatus, Error> {
     let known = facts::nodes(client).await?;
     if !facts::knows_nodes(&arguments.file, file, &known, output) {
@@ -39,48 +37,38 @@ pub(super) async fn run(
     };
     let paths = known
         .iter()
-        .map(|node| (node.name.as_str(), &node.path))
+        .map(|node| (node.name.as_str(), node.path.as_str()))
         .collect();
-    let mut transition = Transition {
+    let transition = Transition {
         arguments,
-        timeout,
         steps: &steps,
         paths,
-        taken: Vec::new(),
-        taken_back: Vec::new(),
     };
     if arguments.dry_run {
         transition.print_plan(output);
         return Ok(ExitStatus::Done);
     }
-    let status = transition.run(client, output).await?;
-    let (status, drift) = if status == ExitStatus::Done {
-        look_again(client, output, file, &known).await?
-    } else {
-        (status, Vec::new())
-    };
-    if arguments.json {
-        let value = json!({
-            "steps": transition.taken,
-            "rollback": transition.taken_back,
-            "drift": shape::of_drift(&drift),
-            "reached": status == ExitStatus::Done,
-        });
-        shape::print(output, &value);
+    match transition.run(client, output).await? {
+        ExitStatus::Done => look_again(client, output, file, &known).await,
+        status => Ok(status),
     }
-    Ok(status)
 }
 
 fn refuse(output: &mut Output, name: &str, refusals: &[Refusal]) -> ExitStatus {
     ExitStatus::of_parts(refusals.iter().map(|refusal| {
-        match refusal.place {
-            Some(place) => output.complain(&format_args!("{name}:{place}: {refusal}")),
-            None => output.complain(&format_args!("{name}: {refusal}")),
-        }
-        match refusal.reason {
+        let status = match refusal.reason {
             Reason::Unknown => ExitStatus::Unknown,
             _ => ExitStatus::Failed,
-        }
+        };
+        let message = match refusal.place {
+            Some(place) => format!("{name}:{place}: {refusal}"),
+            None => format!("{name}: {refusal}"),
+        };
+        output.fail(&Error::State {
+            node: Some(refusal.node.clone()),
+            message,
+            status,
+        })
     }))
 }
 
@@ -90,53 +78,40 @@ async fn look_again(
     output: &mut Output,
     file: &StateFile,
     known: &[Known],
-) -> Result<(ExitStatus, Vec<Drift>), Error> {
-    let (fleet, failures) = facts::of_file(client, file, known).await?;
-    let status = output.complain_of_each(&failures);
+) -> Result<ExitStatus, Error> {
+    let (fleet, mut failures) = facts::of_file(client, file, known).await?;
     let drift = state_file::diff(file, &fleet);
-    for Drift {
-        node,
-        unit,
-        expected,
-        found,
-        ..
-    } in &drift
-    {
-        output.complain(&format_args!(
-            "Node '{node}': {unit} is {found} after all steps, not {expected}"
-        ));
-    }
-    if status == ExitStatus::Done && !drift.is_empty() {
-        return Ok((ExitStatus::Failed, drift));
-    }
-    Ok((status, drift))
+    failures.extend(drift.into_iter().map(|drift| {
+        let Drift {
+            unit,
+            expected,
+            found,
+            ..
+        } = &drift;
+        Error::State {
+            message: format!(
+                "Node '{}': {unit} is {found} after all steps, not {expected}",
+                drift.node
+            ),
+            node: Some(drift.node),
+            status: ExitStatus::Failed,
+        }
+    }));
+    Ok(output.complain_of_each(&failures))
 }
 
 /// The steps on their way.
 struct Transition<'t> {
     arguments: &'t Apply,
-    timeout: Option<Duration>,
     steps: &'t [Step],
-    paths: BTreeMap<&'t str, &'t OwnedObjectPath>,
-    /// What was taken, as JSON.
-    taken: Vec<Value>,
-    /// What was taken back.
-    taken_back: Vec<Value>,
+    paths: BTreeMap<&'t str, &'t str>,
 }
 
 impl Transition<'_> {
-    fn print_plan(&mut self, output: &mut Output) {
+    fn print_plan(&self, output: &mut Output) {
         for (index, step) in self.steps.iter().enumerate() {
-            let action = step.action.word();
-            if self.arguments.json {
-                self.taken
-                    .push(shape::of_step(step, action, "planned", None));
-            } else {
-                output.line(&self.line(index, step));
-            }
-        }
-        if self.arguments.json {
-            shape::print(output, &json!({ "steps": self.taken }));
+            output.line(&self.line(index, step));
+            output.record(&Taken::step(step, "planned"));
         }
     }
 
@@ -154,7 +129,7 @@ impl Transition<'_> {
     }
 
     /// Takes all steps, up to the first that fails.
-    async fn run(&mut self, client: &mut Client, output: &mut Output) -> Result<ExitStatus, Error> {
+    async fn run(&self, client: &mut Client, output: &mut Output) -> Result<ExitStatus, Error> {
         let mut watched = Vec::new();
         for step in self.steps {
             if !watched.contains(&&step.node) {
@@ -177,51 +152,45 @@ impl Transition<'_> {
         let path = path.ok_or_else(|| Error::UnknownNode {
             node: step.node.clone(),
         })?;
+        client.waiting_for(format!(
+            "Waiting for {} to {action} {}",
+            step.node, step.unit
+        ));
         self.task(step, action, path).run(client).await
     }
 
-    fn task<'s>(&self, step: &'s Step, action: Action, path: &'s OwnedObjectPath) -> Task<'s> {
+    fn task<'s>(&self, step: &'s Step, action: Action, path: &'s str) -> Task<'s> {
         Task {
             node: &step.node,
             path,
             unit: &step.unit,
             action,
-            timeout: self.timeout,
+            timeout: self.arguments.timeout,
         }
     }
 
     fn sentence(&self, step: &Step, action: Action, failure: &Failure) -> String {
-        let path = OwnedObjectPath::default();
-        failure.about(self.task(step, action, &path)).to_string()
+        failure.about(self.task(step, action, "")).to_string()
     }
 
-    fn report(
-        &mut self,
-        output: &mut Output,
-        index: usize,
-        step: &Step,
-        failure: Option<&Failure>,
-    ) {
+    fn report(&self, output: &mut Output, index: usize, step: &Step, failure: Option<&Failure>) {
         let result = if failure.is_some() { "failed" } else { "done" };
-        let sentence = failure.map(|failure| self.sentence(step, step.action, failure));
-        if !self.arguments.json {
-            output.line(&format!("{}: {result}", self.line(index, step)));
-            output.flush();
+        output.line(&format!("{}: {result}", self.line(index, step)));
+        output.record(&Taken::step(step, result));
+        output.flush();
+        if let Some(failure) = failure {
+            let sentence = self.sentence(step, step.action, failure);
+            let message = match step.place {
+                Some(place) => format!("{}:{place}: {sentence}", self.arguments.file),
+                None => sentence,
+            };
+            complain(output, step, message, failure);
         }
-        if let Some(sentence) = &sentence {
-            let name = &self.arguments.file;
-            match step.place {
-                Some(place) => output.complain(&format_args!("{name}:{place}: {sentence}")),
-                None => output.complain(&sentence),
-            }
-        }
-        let taken = shape::of_step(step, step.action.word(), result, sentence.as_deref());
-        self.taken.push(taken);
     }
 
     /// Says where it ends, and takes back what was done if that was asked for.
     async fn fail(
-        &mut self,
+        &self,
         client: &mut Client,
         output: &mut Output,
         index: usize,
@@ -253,23 +222,27 @@ impl Transition<'_> {
     }
 
     fn report_back(
-        &mut self,
+        &self,
         output: &mut Output,
         step: &Step,
         action: Action,
         failure: Option<&Failure>,
     ) {
         let result = if failure.is_some() { "failed" } else { "done" };
-        let sentence = failure.map(|failure| self.sentence(step, action, failure));
-        if !self.arguments.json {
-            let Step { node, unit, .. } = step;
-            output.line(&format!("[back] {node}: {action} {unit}: {result}"));
-            output.flush();
+        let Step { node, unit, .. } = step;
+        output.line(&format!("[back] {node}: {action} {unit}: {result}"));
+        output.record(&Taken::back(step, action, result));
+        output.flush();
+        if let Some(failure) = failure {
+            complain(output, step, self.sentence(step, action, failure), failure);
         }
-        if let Some(sentence) = &sentence {
-            output.complain(sentence);
-        }
-        let back = shape::of_step(step, action.word(), result, sentence.as_deref());
-        self.taken_back.push(back);
     }
+}
+
+fn complain(output: &mut Output, step: &Step, message: String, failure: &Failure) {
+    output.fail(&Error::State {
+        node: Some(step.node.clone()),
+        message,
+        status: failure.status(),
+    });
 }

@@ -1,8 +1,6 @@
 //! `hirtectl state diff`: what is not as a state file wants it.
 
-use serde_json::json;
-
-use super::{arguments::Diff, facts, json};
+use super::{facts, record::Drifted};
 use crate::{
     ctl::{
         client::Client,
@@ -29,26 +27,22 @@ const COLUMNS: [Column; 5] = [
 pub(super) async fn run(
     client: &mut Client,
     output: &mut Output,
-    arguments: &Diff,
+    name: &str,
     file: &StateFile,
 ) -> Result<ExitStatus, Error> {
-    let known = facts::nodes(client).await?;
-    if !facts::knows_nodes(&arguments.file, file, &known, output) {
+    let known = facts::nodes(client).await.map_err(no_comparison)?;
+    if !facts::knows_nodes(name, file, &known, output) {
         return Ok(ExitStatus::Unknown);
     }
-    let (fleet, failures) = facts::of_file(client, file, &known).await?;
+    let answers = facts::of_file(client, file, &known).await;
+    let (fleet, failures) = answers.map_err(no_comparison)?;
     let drift = state_file::diff(file, &fleet);
-    if arguments.json {
-        let value = json!({
-            "drift": json::of_drift(&drift),
-            "failures": json::of_errors(&failures),
-        });
-        json::print(output, &value);
-    } else if !drift.is_empty() {
+    if !drift.is_empty() {
         print(output, &drift);
     }
+    let failures: Vec<Error> = failures.into_iter().map(no_comparison).collect();
     let status = match output.complain_of_each(&failures) {
-        // 1 is to mean drift and nothing else.
+        // Those of several nodes differ.
         ExitStatus::Failed => ExitStatus::Usage,
         status => status,
     };
@@ -58,7 +52,20 @@ pub(super) async fn run(
     Ok(status)
 }
 
-pub(super) fn print(output: &mut Output, drift: &[Drift]) {
+/// An error without which there could be a comparison: [`ExitStatus::Failed`] is to mean drift and
+/// nothing else.
+fn no_comparison(error: Error) -> Error {
+    if error.status() != ExitStatus::Failed {
+        return error;
+    }
+    Error::State {
+        node: error.node().map(str::to_owned),
+        message: error.to_string(),
+        status: ExitStatus::Usage,
+    }
+}
+
+fn print(output: &mut Output, drift: &[Drift]) {
     let lines: Vec<String> = drift
         .iter()
         .map(|drift| {
@@ -81,4 +88,7 @@ pub(super) fn print(output: &mut Output, drift: &[Drift]) {
         })
         .collect();
     output.table(LOOK, &COLUMNS, &cells);
+    for drift in drift {
+        output.record(&Drifted::of(drift));
+    }
 }

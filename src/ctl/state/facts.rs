@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zbus::{ObjectPath, OwnedObjectPath, Variant, message::Body};
-
 use crate::{
-    bus::names::SYSTEMD_UNIT_INTERFACE,
+    bus::{Body, body::PathRef, names::SYSTEMD_UNIT_INTERFACE},
     ctl::{
-        client::{Answer, Call, Client, decode},
+        call::{Answer, Call, decode, only_property, properties, property},
+        client::Client,
         error::{Error, Subject},
         exit_status::ExitStatus,
-        nodes::{properties, property},
         output::Output,
     },
     state_file::{self, Fleet, Node, NodeEntry, StateFile, Unit},
@@ -24,17 +22,17 @@ type ListedUnit<'b> = (
     &'b str,
     &'b str,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
     u32,
     &'b str,
-    ObjectPath<'b>,
+    PathRef<'b>,
 );
 
 /// A node of the manager's configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub name: String,
-    pub path: OwnedObjectPath,
+    pub path: String,
     pub is_online: bool,
 }
 
@@ -42,12 +40,14 @@ pub(super) struct Known {
 pub(super) async fn nodes(client: &mut Client) -> Result<Vec<Known>, Error> {
     let call = Call::manager("ListNodes", &());
     let body = client.call(call, Subject::Fleet).await?;
-    let nodes: Vec<(String, OwnedObjectPath, &str)> = decode("ListNodes", &body)?;
-    let known = nodes.into_iter().map(|(name, path, status)| Known {
-        name,
-        path,
-        is_online: status == "online",
-    });
+    let (nodes,): (Vec<(&str, PathRef<'_>, &str)>,) = decode("ListNodes", &body)?;
+    let known = nodes
+        .into_iter()
+        .map(|(name, PathRef(path), status)| Known {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            is_online: status == "online",
+        });
     Ok(known.collect())
 }
 
@@ -62,12 +62,16 @@ pub(super) fn knows_nodes(
     let names: Vec<&str> = known.iter().map(|node| node.name.as_str()).collect();
     let is_unknown = |entry: &&NodeEntry| !names.contains(&entry.name.as_str());
     for entry in file.nodes.iter().filter(is_unknown) {
-        output.complain(&format_args!(
-            "{name}:{}: node '{}' is not known to the manager; its nodes are: {}",
-            entry.place,
-            entry.name,
-            names.join(", ")
-        ));
+        output.fail(&Error::State {
+            node: Some(entry.name.clone()),
+            message: format!(
+                "{name}:{}: node '{}' is not known to the manager; its nodes are: {}",
+                entry.place,
+                entry.name,
+                names.join(", ")
+            ),
+            status: ExitStatus::Unknown,
+        });
     }
     !file.nodes.iter().any(|entry| is_unknown(&entry))
 }
@@ -222,7 +226,7 @@ async fn ask_units(
 
 /// Reads the answer of `ListUnits`.
 fn loaded(body: &Body) -> Result<Node, Error> {
-    let units: Vec<ListedUnit<'_>> = decode("ListUnits", body)?;
+    let (units,): (Vec<ListedUnit<'_>>,) = decode("ListUnits", body)?;
     let units = units.into_iter().map(|(name, _, load, active, sub, ..)| {
         let unit = Unit {
             load: load.to_owned(),
@@ -244,7 +248,7 @@ type Files = BTreeMap<String, String>;
 
 /// Reads the answer of `ListUnitFiles`.
 fn read_files(body: &Body) -> Result<Files, Error> {
-    let files: Vec<(&str, &str)> = decode("ListUnitFiles", body)?;
+    let (files,): (Vec<(&str, &str)>,) = decode("ListUnitFiles", body)?;
     let named = files.into_iter().filter_map(|(path, state)| {
         let (_, name) = path.rsplit_once('/')?;
         Some((name.to_owned(), state.to_owned()))
@@ -313,7 +317,7 @@ fn unit_of(node: &str, name: &str, answer: Answer) -> Result<(String, Unit), Err
 pub(super) async fn unit(
     client: &mut Client,
     node: &str,
-    path: &ObjectPath<'_>,
+    path: &str,
     unit: &str,
 ) -> Result<Unit, Error> {
     let call = Call::node(path, "GetUnitProperties", &(unit, SYSTEMD_UNIT_INTERFACE));
@@ -336,7 +340,7 @@ async fn ask_files(
         .collect();
     let calls = instances
         .iter()
-        .map(|name| Call::node(&question.node.path, "GetUnitFileState", name));
+        .map(|name| Call::node(&question.node.path, "GetUnitFileState", &(name.as_str(),)));
     let answers = ask(client, calls.collect()).await?;
     for (name, answer) in instances.iter().zip(answers) {
         if let Some(unit) = node.units.get_mut(name) {
@@ -350,7 +354,10 @@ async fn ask_files(
 fn file_state_of(node: &str, answer: Answer) -> Result<String, Error> {
     let answer = answer.map_err(|refusal| Error::from_refusal(refusal, Subject::Units(node)));
     match answer {
-        Ok(body) => decode("GetUnitFileState", &body),
+        Ok(body) => {
+            let (state,): (String,) = decode("GetUnitFileState", &body)?;
+            Ok(state)
+        }
         Err(Error::UnknownUnit { .. }) => Ok(String::new()),
         Err(error) => Err(error),
     }
@@ -360,11 +367,11 @@ fn file_state_of(node: &str, answer: Answer) -> Result<String, Error> {
 pub(super) async fn file_state(
     client: &mut Client,
     node: &str,
-    path: &ObjectPath<'_>,
+    path: &str,
     unit: &str,
 ) -> Result<String, Error> {
     let answer = client
-        .ask(Call::node(path, "GetUnitFileState", &unit))
+        .ask(Call::node(path, "GetUnitFileState", &(unit,)))
         .await?;
     file_state_of(node, answer)
 }
@@ -381,13 +388,8 @@ async fn ask_times(client: &mut Client, known: &Known, node: &mut Node) -> Resul
     for (name, answer) in names.iter().zip(answers) {
         let subject = Subject::Units(&known.name);
         let body = answer.map_err(|refusal| Error::from_refusal(refusal, subject))?;
-        let value: Variant<'_> = decode("GetUnitProperty", &body)?;
-        let time = u64::try_from(&value).map_err(|_| Error::Malformed {
-            member: PROPERTY,
-            reason: "the property has another type".to_owned(),
-        })?;
         if let Some(unit) = node.units.get_mut(name) {
-            unit.active_since_us = time;
+            unit.active_since_us = only_property(PROPERTY, &body)?;
         }
     }
     Ok(())

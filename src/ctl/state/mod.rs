@@ -2,19 +2,22 @@
 //! [`crate::state_file`]; here nodes are asked and steps are taken.
 
 mod apply;
-pub(super) mod arguments;
 mod diff;
 mod facts;
-mod json;
+mod record;
 mod show;
 mod step;
 
-use std::{fs::File, io::Read, time::Duration};
+use std::{fs::File, io::Read};
 
-use self::arguments::{Apply, Diff, Presets, Show, State, StateCommand};
-use super::{client::Client, error::Error, exit_status::ExitStatus, output::Output};
+use super::{
+    arguments::commands::{Apply, Show, State},
+    client::Client,
+    error::Error,
+    exit_status::ExitStatus,
+    output::Output,
+};
 use crate::{
-    config::value,
     limits,
     state_file::{self, StateFile},
 };
@@ -23,25 +26,18 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Ready<'a> {
     Show(&'a Show),
-    Diff(&'a Diff, StateFile),
-    Apply(&'a Apply, StateFile, Option<Duration>),
+    Diff(&'a str, StateFile),
+    Apply(&'a Apply, StateFile),
 }
 
 /// Reads what a command needs, before anybody is asked anything. The error is how to end: what is
 /// wrong was told, or nobody has to be asked.
 pub(super) fn prepare<'a>(state: &'a State, output: &mut Output) -> Result<Ready<'a>, ExitStatus> {
-    match &state.command {
-        StateCommand::Show(show) => Ok(Ready::Show(show)),
-        StateCommand::Diff(diff) => Ok(Ready::Diff(diff, read(&diff.file, output)?)),
-        StateCommand::Apply(apply) => {
-            let file = read(&apply.file, output)?;
-            let timeout = match &apply.timeout {
-                Some(text) => Some(timeout(text, output)?),
-                None => None,
-            };
-            Ok(Ready::Apply(apply, file, timeout))
-        }
-        StateCommand::Presets(of) => Err(presets(of, output)),
+    match state {
+        State::Show(show) => Ok(Ready::Show(show)),
+        State::Diff(name) => Ok(Ready::Diff(name, read(name, output)?)),
+        State::Apply(apply) => Ok(Ready::Apply(apply, read(&apply.file, output)?)),
+        State::Presets { file, node } => Err(presets(file, node, output)),
     }
 }
 
@@ -53,29 +49,24 @@ pub(super) async fn run(
 ) -> Result<ExitStatus, Error> {
     match ready {
         Ready::Show(show) => show::run(client, output, show).await,
-        Ready::Apply(apply, file, timeout) => {
-            apply::run(client, output, apply, file, *timeout).await
-        }
-        Ready::Diff(diff, file) => match diff::run(client, output, diff, file).await {
-            // 1 is to mean drift and nothing else.
-            Err(error) if error.status() == ExitStatus::Failed => {
-                output.complain(&error);
-                Ok(ExitStatus::Usage)
-            }
-            other => other,
-        },
+        Ready::Diff(name, file) => diff::run(client, output, name, file).await,
+        Ready::Apply(apply, file) => apply::run(client, output, apply, file).await,
     }
 }
 
 /// Reads a state file, or complains of it.
 fn read(name: &str, output: &mut Output) -> Result<StateFile, ExitStatus> {
-    let text = text_of(name).map_err(|reason| {
-        output.complain(&format_args!("Can not read {name}: {reason}"));
-        ExitStatus::Usage
-    })?;
+    let mut wrong = |message| {
+        output.fail(&Error::State {
+            node: None,
+            message,
+            status: ExitStatus::Usage,
+        })
+    };
+    let text = text_of(name).map_err(|reason| wrong(format!("Can not read {name}: {reason}")))?;
     state_file::parse(&text).map_err(|mistakes| {
         for mistake in mistakes {
-            output.complain(&format_args!("{name}:{mistake}"));
+            wrong(format!("{name}:{mistake}"));
         }
         ExitStatus::Usage
     })
@@ -97,31 +88,18 @@ fn text_of(name: &str) -> Result<String, String> {
     })
 }
 
-/// Reads the longest time of a step, or complains of it.
-fn timeout(text: &str, output: &mut Output) -> Result<Duration, ExitStatus> {
-    let time = value::timeout(text).map_err(|expected| {
-        output.complain(&format_args!(
-            "--timeout: expected {expected}, not '{text}'"
-        ));
-        ExitStatus::Usage
-    })?;
-    Ok(time.value)
-}
-
-fn presets(of: &Presets, output: &mut Output) -> ExitStatus {
-    let file = match read(&of.file, output) {
+fn presets(name: &str, node: &str, output: &mut Output) -> ExitStatus {
+    let file = match read(name, output) {
         Ok(file) => file,
         Err(status) => return status,
     };
-    if let Some(text) = state_file::presets(&file, &of.node) {
+    if let Some(text) = state_file::presets(&file, node) {
         output.text(&text);
         return ExitStatus::Done;
     }
     let known: Vec<&str> = file.nodes.iter().map(|node| node.name.as_str()).collect();
     output.complain(&format_args!(
-        "{} does not name node '{}'; its nodes are: {}",
-        of.file,
-        of.node,
+        "{name} does not name node '{node}'; its nodes are: {}",
         known.join(", ")
     ));
     ExitStatus::Unknown

@@ -1,12 +1,14 @@
 //! `hirtectl state show`: what runs, as a state file.
 
 use super::{
-    arguments::Show,
     facts::{self, Known, Question},
-    json,
+    record::Wanted,
 };
 use crate::{
-    ctl::{client::Client, error::Error, exit_status::ExitStatus, output::Output},
+    ctl::{
+        arguments::commands::Show, client::Client, error::Error, exit_status::ExitStatus,
+        output::Output,
+    },
     state_file,
 };
 
@@ -49,7 +51,9 @@ pub(super) async fn run(
         }
     }
     let text = state_file::write(&nodes, show.exact);
-    if show.json {
+    if output.is_text() {
+        output.text(&text);
+    } else {
         let file = state_file::parse(&text).map_err(|mistakes| Error::Malformed {
             member: "ListUnits",
             reason: mistakes
@@ -57,9 +61,9 @@ pub(super) async fn run(
                 .map(ToString::to_string)
                 .unwrap_or_default(),
         })?;
-        json::print(output, &json::of_file(&file));
-    } else {
-        output.text(&text);
+        for entry in &file.entries {
+            output.record(&Wanted::of(entry));
+        }
     }
     Ok(output.complain_of_each(&failures))
 }

@@ -2,19 +2,20 @@
 
 use std::{fmt, time::Duration};
 
-use smol::future::FutureExt;
-use zbus::{ObjectPath, OwnedObjectPath};
+use smol::future::or;
 
 use super::facts;
 use crate::{
-    bus::JobKind,
+    bus::{JobKind, body::PathRef, names::JOB_INTERFACE},
     ctl::{
-        client::{Call, Client, Signal, decode},
+        call::{Call, decode},
+        client::{Client, Signal},
         daemon_reload,
         error::{Error, Subject},
         exit_status::ExitStatus,
     },
     limits,
+    reactor::sleep,
     state_file::{Action, Unit},
 };
 
@@ -86,7 +87,7 @@ impl Failure {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task<'t> {
     pub node: &'t str,
-    pub path: &'t ObjectPath<'t>,
+    pub path: &'t str,
     pub unit: &'t str,
     pub action: Action,
     /// The longest time of a job.
@@ -147,7 +148,7 @@ impl Task<'_> {
     }
 
     async fn reset_failed(self, client: &mut Client) -> Result<(), Error> {
-        let call = Call::node(self.path, "ResetFailedUnit", &self.unit);
+        let call = Call::node(self.path, "ResetFailedUnit", &(self.unit,));
         let answer = client.call(call, Subject::Units(self.node)).await;
         match answer {
             // A unit without a file is gone with its failure.
@@ -172,12 +173,12 @@ impl Task<'_> {
         let method = kind.method();
         let call = Call::node(self.path, method, &(self.unit, MODE));
         let body = client.call(call, Subject::Units(self.node)).await?;
-        let job: OwnedObjectPath = decode(method, &body).map_err(Failure::Error)?;
+        let (PathRef(job),) = decode(method, &body)?;
         let result = match self.timeout {
-            None => end_of(client, &job).await?,
-            Some(timeout) => match end_within(client, &job, timeout).await? {
+            None => end_of(client, job).await?,
+            Some(timeout) => match end_within(client, job, timeout).await? {
                 Some(result) => result,
-                None => return Err(self.give_up(client, kind, &job, timeout).await?),
+                None => return Err(self.give_up(client, kind, job, timeout).await?),
             },
         };
         if matches!(result.as_str(), "done" | "skipped") {
@@ -198,15 +199,19 @@ impl Task<'_> {
         self,
         client: &mut Client,
         kind: JobKind,
-        job: &OwnedObjectPath,
+        job: &str,
         timeout: Duration,
     ) -> Result<Failure, Error> {
         if kind == JobKind::Start {
             let call = Call::node(self.path, "StopUnit", &(self.unit, MODE));
             let body = client.call(call, Subject::Units(self.node)).await?;
-            let stop: OwnedObjectPath = decode("StopUnit", &body)?;
-            end_within(client, &stop, limits::STEP_TAKEN_BACK).await?;
-        } else if client.ask(Call::cancel(job)).await?.is_ok() {
+            let (PathRef(stop),) = decode("StopUnit", &body)?;
+            end_within(client, stop, limits::STEP_TAKEN_BACK).await?;
+        } else if client
+            .ask(Call::object(job, JOB_INTERFACE, "Cancel", &()))
+            .await?
+            .is_ok()
+        {
             // Refused when the job has just ended, or by an agent that is too old for it.
             end_within(client, job, limits::STEP_TAKEN_BACK).await?;
         }
@@ -216,14 +221,14 @@ impl Task<'_> {
 }
 
 /// How a job ends.
-async fn end_of(client: &mut Client, job: &OwnedObjectPath) -> Result<String, Error> {
+async fn end_of(client: &mut Client, job: &str) -> Result<String, Error> {
     loop {
         match client.next_signal().await? {
             Signal::JobRemoved {
                 job: removed,
                 result,
-            } if removed == *job => return Ok(result),
-            Signal::JobRemoved { .. } => {}
+            } if removed == job => return Ok(result),
+            Signal::JobRemoved { .. } | Signal::Told(_) => {}
             Signal::ManagerLeft => return Err(Error::ManagerLeft),
         }
     }
@@ -232,13 +237,13 @@ async fn end_of(client: &mut Client, job: &OwnedObjectPath) -> Result<String, Er
 /// The same, or nothing when it has not ended in time.
 async fn end_within(
     client: &mut Client,
-    job: &OwnedObjectPath,
+    job: &str,
     time: Duration,
 ) -> Result<Option<String>, Error> {
     let end = async { end_of(client, job).await.map(Some) };
-    end.or(async {
-        smol::Timer::after(time).await;
+    let late = async {
+        sleep(time).await;
         Ok(None)
-    })
-    .await
+    };
+    or(end, late).await
 }

@@ -2,24 +2,19 @@
 
 use std::{
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, Permissions},
     io,
     os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown},
+        fs::{PermissionsExt, chown},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
-
 use crate::{
     bus::names,
-    limits,
-    reactor::{Async, sleep},
+    reactor::Async,
+    wire::listen::{self, SocketFile},
 };
 
 /// The group whose members may list, read and monitor; the bus policy names it as well.
@@ -31,10 +26,9 @@ const GROUP_FILES: [&str; 2] = ["/etc/group", "/usr/lib/group"];
 #[derive(Debug)]
 pub struct Socket {
     listener: Async<UnixListener>,
-    path: PathBuf,
     is_for_group: bool,
-    /// Held as long as the socket is ours; the kernel lets go of it however the process ends.
-    _lock: File,
+    /// The socket is ours as long as this is there.
+    _file: SocketFile,
 }
 
 /// Why there is no private socket.
@@ -66,22 +60,23 @@ impl Socket {
 
     fn open_for(folder: &Path, group: Option<u32>) -> Result<Self, OpenError> {
         let path = folder.join(names::PRIVATE_SOCKET);
-        let failed = |error| OpenError::Io(path.clone(), error);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(folder)
-            .map_err(failed)?;
-        let Some(lock) = lock(&path.with_extension("lock")).map_err(failed)? else {
-            return Err(OpenError::Taken(path));
-        };
-        let (listener, is_for_group) = listen(&path, group).map_err(failed)?;
-        Ok(Self {
-            listener: Async::new(listener).map_err(failed)?,
-            path: path.clone(),
-            is_for_group,
-            _lock: lock,
-        })
+        let mut is_for_group = false;
+        let opened = listen::unix(&path, |path| {
+            is_for_group = give_to_group(path, group);
+            if is_for_group {
+                fs::set_permissions(path, Permissions::from_mode(0o660))?;
+            }
+            Ok(())
+        });
+        match opened {
+            Ok((listener, file)) => Ok(Self {
+                listener,
+                is_for_group,
+                _file: file,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(OpenError::Taken(path)),
+            Err(error) => Err(OpenError::Io(path, error)),
+        }
     }
 
     /// Whether it belongs to group `hirte`, and is open to it.
@@ -93,56 +88,8 @@ impl Socket {
     /// The next connection. An error is about this machine (no descriptors, no memory); it is
     /// returned after `limits::ACCEPT_PAUSE`, so that a caller can report it and just call again.
     pub(super) async fn accept(&self) -> io::Result<Async<UnixStream>> {
-        loop {
-            match self.listener.read_with(UnixListener::accept).await {
-                // The client has left the queue.
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::CONNABORTED) => {}
-                Err(error) => {
-                    sleep(limits::ACCEPT_PAUSE).await;
-                    return Err(error);
-                }
-                Ok((stream, _)) => return Async::new(stream),
-            }
-        }
+        listen::accept_unix(&self.listener).await
     }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        // Whoever finds it knows that nobody listens.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Takes the lock of the socket; `None` if another process has it.
-fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Listens under another name first, so that nobody finds the socket before it belongs to whom it
-/// should. Returns whether that is the group.
-fn listen(path: &Path, group: Option<u32>) -> io::Result<(UnixListener, bool)> {
-    let beside = path.with_extension("new");
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(&beside)?;
-    let is_for_group = give_to_group(&beside, group);
-    let mode = if is_for_group { 0o660 } else { 0o600 };
-    fs::set_permissions(&beside, Permissions::from_mode(mode))?;
-    fs::rename(&beside, path)?;
-    Ok((listener, is_for_group))
 }
 
 fn give_to_group(path: &Path, group: Option<u32>) -> bool {
@@ -224,7 +171,6 @@ mod tests {
         block_on(&LocalExecutor::new(), async {
             fs::create_dir(&folder.0).unwrap();
             drop(UnixListener::bind(folder.0.join("private")).unwrap());
-            drop(UnixListener::bind(folder.0.join("private.new")).unwrap());
             fs::write(folder.0.join("private.lock"), "").unwrap();
             let socket = Socket::open(&folder.0).unwrap();
             let second = Socket::open(&folder.0).unwrap_err();

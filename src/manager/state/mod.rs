@@ -9,7 +9,8 @@
 //! - `access`: private connections, and what they may do
 //! - `bus`: our place on the bus
 //! - `calls`: what each method of the public API does
-//! - `peers`: connections of agents, their registration, their loss, whether they live
+//! - `peers`: connections of agents, their loss, whether they live
+//! - `registration`: how a connection becomes a node
 //! - `heartbeats`: what the nodes hear when there is nothing else
 //! - `requests`: calls to agents that wait for an answer, each with a deadline
 //! - `jobs`: the life of a job
@@ -37,6 +38,7 @@ mod monitors;
 mod objects;
 mod peers;
 mod proxies;
+mod registration;
 mod reload;
 mod requests;
 #[cfg(test)]

@@ -214,6 +214,44 @@ fn a_manager_that_sends_heartbeats_is_not_asked() {
 }
 
 #[test]
+fn times_of_a_configuration_that_is_read_again_hold_at_once() {
+    let pace = |interval: u64| Pace {
+        heartbeat_interval: Some(Duration::from_millis(interval)),
+        reconnect_interval: Some(Duration::from_secs(2)),
+        manager_threshold: Some(Duration::from_secs(1)),
+        loud_retries: 0,
+    };
+    let mut driver = Driver::connected(Settings {
+        heartbeat_interval: None,
+        reconnect_interval: None,
+        manager_threshold: None,
+        ..settings()
+    });
+    driver.pass(10_000);
+    assert!(driver.sent_to_manager().is_empty());
+    driver.event(Event::Reloaded(pace(100)));
+    driver.pass(350);
+    let beats = driver.sent_to_manager();
+    let beats = beats.iter().filter(|seen| **seen == heartbeat());
+    assert!((3..=4).contains(&beats.count()));
+    // The new threshold, and that the connection is opened again.
+    let manager = driver.manager;
+    driver.pass(650);
+    assert_eq!(driver.manager, manager + 1);
+
+    // One that has given up tries again.
+    let mut driver = Driver::connected(Settings {
+        reconnect_interval: None,
+        ..settings()
+    });
+    driver.manager_says(FromManager::Closed("reset".to_owned()));
+    driver.pass(60_000);
+    let manager = driver.manager;
+    driver.event(Event::Reloaded(pace(1000)));
+    assert_eq!(driver.manager, manager + 1);
+}
+
+#[test]
 fn heartbeats_keep_their_interval() {
     for (interval, expected) in [
         (100, 300),

@@ -10,8 +10,8 @@ mod watch;
 use std::time::Duration;
 
 use super::{
-    Action, Content, Event, FromBus, FromManager, FromSystemd, IncomingCall, Outgoing, Settings,
-    State, SystemdAccess,
+    Action, Content, Event, FromBus, FromManager, FromSystemd, IncomingCall, Outgoing, Pace,
+    Settings, State, SystemdAccess,
 };
 use crate::{
     bus::{Body, CallError, ObjectPath, Value, body::Entry, names, samples::list_of_units},
@@ -52,6 +52,8 @@ pub(super) struct Driver {
 }
 
 const START: u64 = 1_000_000_000;
+/// More than has room in the number of a proxy.
+const START_SINCE_BOOT: u64 = (7 << 32) + START + 77;
 
 impl Driver {
     /// An agent that was started, and has its name on the bus.
@@ -67,7 +69,7 @@ impl Driver {
             state: State::new(settings),
             now: Now {
                 monotonic: Instant(START),
-                boottime: Instant(START + 77),
+                boottime: Instant(START_SINCE_BOOT),
                 realtime_us: 0,
             },
             done: Vec::new(),

@@ -20,8 +20,14 @@ fn database() -> Target {
     target(SERVICE, "bar", "db.service")
 }
 
+/// The path of a proxy, counted from 1: numbers begin with the time of the start.
+fn path(number: u32) -> String {
+    let start = u32::try_from(START_SINCE_BOOT & u64::from(u32::MAX)).unwrap();
+    names::proxy_path(start + number)
+}
+
 fn new(node: &str, unit: &str, number: u32) -> Seen {
-    let path = ObjectPath(names::proxy_path(number));
+    let path = ObjectPath(path(number));
     Seen::Signal("ProxyNew".to_owned(), Body::of(&(node, unit, path)))
 }
 
@@ -60,7 +66,7 @@ impl Driver {
         self.manager_says(FromManager::Call(IncomingCall {
             serial,
             expects_reply: true,
-            path: names::proxy_path(number),
+            path: path(number),
             interface: names::INTERNAL_PROXY_INTERFACE.to_owned(),
             member: member.to_owned(),
             body,
@@ -445,6 +451,10 @@ fn a_unit_that_can_not_start_is_told_as_what_it_is() {
         driver.sent_to_manager(),
         [
             unit("UnitNew", Body::of(&("db.service", "real"))),
+            unit(
+                "UnitStateChanged",
+                Body::of(&("db.service", "inactive", "dead", "real"))
+            ),
             unit("UnitRemoved", Body::of(&("db.service",)))
         ]
     );
@@ -499,6 +509,93 @@ fn what_no_node_depends_on_any_more_is_stopped_after_a_registration() {
     driver.lose_manager();
     driver.pass(10 * grace);
     assert!(!stopped(&mut driver));
+}
+
+/// What was stopped while no manager could hear of it is told to the one that asks for it, once.
+#[test]
+fn a_unit_that_ended_without_a_manager_is_not_started_again() {
+    let ended = |driver: &mut Driver| {
+        driver.call("StartDep", Body::of(&("db.service",)));
+        let done = driver.look();
+        driver.done.clone_from(&done);
+        let orders = driver.sent_to_systemd().into_iter();
+        let starts =
+            orders.filter(|seen| matches!(seen, Seen::Call(member, ..) if member == "StartUnit"));
+        let starts = starts.count();
+        driver.done = done;
+        let told = driver.sent_to_manager().into_iter();
+        let told = told
+            .filter(|seen| matches!(seen, Seen::Signal(member, _) if member == "UnitStateChanged"));
+        let told: Vec<_> = told.collect();
+        assert_eq!(told.len() + starts, 1, "{told:?}");
+        starts == 0
+    };
+    let lives = [
+        ("db.service", "active", "running"),
+        (KEEPER, "active", "exited"),
+    ];
+    let end = |driver: &mut Driver| {
+        driver.unit_is("db.service", "inactive");
+        driver.unit_is(KEEPER, "inactive");
+    };
+    let register = |driver: &mut Driver| {
+        driver.register();
+        driver.look();
+    };
+
+    // While the manager was away, or had perhaps not heard of it, and only once.
+    for is_away in [true, false] {
+        let mut driver = Driver::start(settings());
+        driver.answer_systemd_setup(&[], &[]);
+        register(&mut driver);
+        driver.depend();
+        driver.unit_is("db.service", "active");
+        driver.unit_is(KEEPER, "active");
+        if is_away {
+            driver.lose_manager();
+            end(&mut driver);
+        } else {
+            end(&mut driver);
+            driver.lose_manager();
+        }
+        register(&mut driver);
+        assert!(ended(&mut driver));
+        assert!(!ended(&mut driver));
+        // A manager that heard of it and asks again wants it started.
+        end(&mut driver);
+        driver.look();
+        assert!(!ended(&mut driver));
+    }
+
+    // Before a manager was there that had not heard of it, and unseen by the agent.
+    for unseen in [false, true] {
+        let mut driver = Driver::start(settings());
+        driver.answer_systemd_setup(&[], &lives);
+        driver.look();
+        if unseen {
+            driver.lose_systemd();
+            driver.answer_systemd_setup(&[], &[]);
+        } else {
+            end(&mut driver);
+        }
+        register(&mut driver);
+        assert!(ended(&mut driver));
+    }
+
+    // What runs again, what was let go, and what nobody asked for in time is started.
+    for case in ["runs", "let go", "late"] {
+        let mut driver = Driver::start(settings());
+        driver.answer_systemd_setup(&[], &lives);
+        end(&mut driver);
+        register(&mut driver);
+        match case {
+            "runs" => driver.unit_is("db.service", "active"),
+            "let go" => drop(driver.call("StopDep", Body::of(&("db.service",)))),
+            _ => driver.heard_for(u64::try_from(limits::DEPENDENCY_GRACE.as_millis()).unwrap()),
+        }
+        driver.look();
+        assert!(!ended(&mut driver), "{case}");
+    }
 }
 
 impl Driver {

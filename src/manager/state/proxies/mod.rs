@@ -13,17 +13,23 @@
 //!   back. If the unit has ended meanwhile its proxy is told then, as it would have been.
 //! - A target that is lost is waited for without a limit. That it is lost is told as `virtual`,
 //!   which ends no proxy.
+//! - A unit that has ended while its node was lost is not started again for proxies that knew it
+//!   running: an agent of ours answers `StartDep` by telling that end. A proxy that began after the
+//!   loss is not told, and the agent is asked again. Agents in C start the unit.
 //! - What an agent tells of a unit is passed on as it is. A proxy of which the target's agent tells
 //!   nothing, because it was asked before, gets a snapshot from the list of the target's units.
 //!
 //! - `tell`: what proxies are told
 //! - `allow`: proxies that the configuration does not allow any more
+//! - `allowance`: how many a node may announce
 
 mod allow;
+mod allowance;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::allowance::{Allowances, Verdict};
 use super::{
     State,
     event::{Action, PeerId, UnitChange},
@@ -52,6 +58,7 @@ pub(super) struct Proxies {
     held: BTreeMap<usize, Instant>,
     /// Sources that were lost in this event.
     lost: BTreeSet<usize>,
+    allowances: Allowances,
 }
 
 #[derive(Debug)]
@@ -63,8 +70,21 @@ struct Proxy {
     waits_for_list: Option<u64>,
     /// It was told that the unit is active: it has succeeded, and ends with the unit.
     was_active: bool,
-    /// The end of the unit that it could not be told.
+    /// The end of the unit that it was not told, or has not ended with yet.
     missed_end: Option<UnitChange>,
+    /// What its target may still tell that is from before.
+    late: Late,
+}
+
+/// What the agent of a target that was lost may tell a proxy that began after the loss, although it
+/// happened before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    Nothing,
+    /// The end of the unit.
+    End,
+    /// That the unit, which has ended, was unloaded.
+    Removal,
 }
 
 /// A unit that runs because proxies need it.
@@ -171,6 +191,7 @@ impl State {
     /// An agent announces a proxy, or announces it again after it was away.
     pub(super) fn proxy_new(
         &mut self,
+        now: Now,
         id: PeerId,
         target: &str,
         unit: String,
@@ -188,6 +209,14 @@ impl State {
         let known = self.find_proxy(source, target, &unit);
         if known.is_some_and(|key| self.tell_missed_end(&key, &path, actions)) {
             return;
+        }
+        let verdict = self.proxies.allowances.take(source, now.monotonic);
+        if verdict != Verdict::Allowed {
+            let text = format!("Node '{name}' announces too many proxies");
+            if verdict == Verdict::FirstTooMany {
+                log(actions, Level::Warn, format!("{text}; they are refused"));
+            }
+            return self.call_proxy(source, path, "Error", Body::of(&(text,)), actions);
         }
         match self.check_proxy(source, target, &unit) {
             Ok(target) => {
@@ -259,13 +288,22 @@ impl State {
         self.start_dependency(*source, *target, unit, actions);
         let list = self.watch_for_proxies(*target, unit, actions);
         let before = self.proxies.by_key.get(&key);
-        let was_active = before.is_some_and(|before| before.path == path && before.was_active);
+        let before = before.filter(|before| before.path == path);
+        let was_active = before.is_some_and(|before| before.was_active);
+        let target = &self.nodes[*target];
+        let is_lost = target.peer.is_none() && target.last_seen_us != 0;
+        let late = match before {
+            Some(before) => before.late,
+            None if is_lost => Late::End,
+            None => Late::Nothing,
+        };
         let proxy = Proxy {
             path,
             is_held: false,
             waits_for_list: Some(list),
             was_active,
             missed_end: None,
+            late,
         };
         self.proxies.by_key.insert(key, proxy);
     }

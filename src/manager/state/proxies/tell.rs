@@ -8,7 +8,7 @@ use super::{
         event::{Action, PeerId, Reason, ToPeer, UnitChange},
         log,
     },
-    Key, Proxy,
+    Key, Late, Proxy,
 };
 use crate::{
     bus::{Body, CallError},
@@ -35,8 +35,19 @@ impl State {
                 }
                 continue;
             }
-            if !matches!(change, UnitChange::New { .. }) {
-                proxy.waits_for_list = None;
+            match (std::mem::replace(&mut proxy.late, Late::Nothing), change) {
+                (late, UnitChange::New { .. } | UnitChange::Properties { .. }) => {
+                    proxy.late = late;
+                }
+                (Late::End, _) if is_end(change) => {
+                    if matches!(change, UnitChange::State { .. }) {
+                        proxy.late = Late::Removal;
+                    }
+                    self.start_dependency(key.0, target, unit, actions);
+                    continue;
+                }
+                (Late::Removal, UnitChange::Removed { .. }) => continue,
+                _ => proxy.waits_for_list = None,
             }
             self.tell_proxy(&key, change, actions);
         }
@@ -81,8 +92,15 @@ impl State {
             UnitChange::Properties { .. } => return,
         };
         if let Some(proxy) = self.proxies.by_key.get_mut(key) {
-            proxy.was_active |=
-                matches!(change, UnitChange::State { active, .. } if active == "active");
+            if let UnitChange::State { active, .. } = change {
+                if active == "active" {
+                    proxy.was_active = true;
+                    proxy.missed_end = None;
+                } else if is_end(change) {
+                    // Its agent may be cut off, and not hear of it.
+                    proxy.missed_end = Some(change.clone());
+                }
+            }
             let path = proxy.path.clone();
             self.call_proxy(key.0, path, method, arguments, actions);
         }

@@ -316,6 +316,37 @@ fn a_target_that_is_away_is_waited_for() {
     assert_eq!(words(&manager.register(4, "rpi4")).len(), 2);
 }
 
+/// An agent of ours tells that a unit has ended while it was away. Who waits for the unit since then
+/// is not meant.
+#[test]
+fn an_end_from_before_ends_only_proxies_from_before() {
+    for is_loaded in [true, false] {
+        let mut manager = Manager::with_dependencies();
+        manager.reload(vec![
+            node("laptop", &["rpi4"]),
+            node("rpi4", &[]),
+            node("rpi3", &["rpi4"]),
+        ]);
+        manager.register(3, "rpi3");
+        manager.depend();
+        manager.tells(active());
+        manager.lose(TARGET);
+        manager.announce(3, "rpi4", UNIT, PATH);
+        manager.register(TARGET, "rpi4");
+        assert_eq!(manager.tells(new(Reason::Real)).len(), 2);
+        let told = manager.tells(state("inactive", "dead", Reason::Real));
+        let end = "1 TargetStateChanged inactive dead real".to_owned();
+        assert_eq!(told, [end, "2 StartDep db.service".to_owned()]);
+        assert_eq!(words(&manager.withdraw(SOURCE)), [""; 0]);
+        if !is_loaded {
+            assert_eq!(manager.tells(removed()), [""; 0]);
+        }
+        // What comes of the start is told, a failure too.
+        let told = manager.tells(state("failed", "failed", Reason::Real));
+        assert_eq!(told, ["3 TargetStateChanged failed failed real"]);
+    }
+}
+
 #[test]
 fn a_target_that_was_away_lets_go_when_it_is_back() {
     let mut manager = Manager::with_dependencies();
@@ -418,6 +449,21 @@ fn a_source_that_returns_is_told_of_the_end_that_it_missed() {
         assert_eq!(told, [expected]);
         assert_eq!(words(&manager.withdraw(SOURCE)), STOPPED);
         assert_eq!(manager.counts().0, 0);
+    }
+    // One that was told to a source that may not have heard it is told again.
+    for runs_again in [false, true] {
+        let mut manager = Manager::with_dependencies();
+        manager.depend();
+        manager.tells(active());
+        manager.tells(dead());
+        if runs_again {
+            manager.tells(active());
+        }
+        manager.lose(SOURCE);
+        manager.register(LAPTOP, "laptop");
+        let told = words(&manager.depend());
+        let is_told = told == ["1 TargetStateChanged inactive dead real"];
+        assert_eq!(is_told, !runs_again, "{told:?}");
     }
     // What only tells that the target was lost is no end.
     let mut manager = Manager::with_dependencies();

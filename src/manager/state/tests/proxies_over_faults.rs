@@ -18,9 +18,13 @@ const UNITS: [&str; 2] = ["a.service", "b.service"];
 const SEEDS: u64 = 1_000;
 const STEPS: usize = 120;
 
-/// A node and its agent, which behaves as that of the C program.
+/// A node and its agent, which behaves as that of the C program, or as ours.
 #[derive(Default)]
 struct Agent {
+    /// It does not start what has ended while it had no manager, but tells that.
+    is_ours: bool,
+    kept: BTreeSet<&'static str>,
+    ended: BTreeSet<&'static str>,
     peer: Option<PeerId>,
     /// By target and unit: the number in the path, and whether the proxy has succeeded.
     proxies: BTreeMap<(usize, &'static str), (u32, bool)>,
@@ -100,6 +104,9 @@ impl Agent {
     /// A unit ends, and with it what binds to it.
     fn end(&mut self, unit: &'static str, active: &str) {
         self.needed.remove(unit);
+        if self.kept.remove(unit) {
+            self.ended.insert(unit);
+        }
         if self.active.remove(unit) {
             let (active, sub) = (active.to_owned(), "dead".to_owned());
             let reason = Reason::Real;
@@ -124,13 +131,17 @@ impl Agent {
             ToPeer::CallWithoutReply { method, arguments } => {
                 let unit = known(arguments.first_str().unwrap());
                 match method.as_str() {
+                    "StartDep" if self.tells_earlier_end(unit) => {}
                     "StartDep" => {
                         self.needed.insert(unit);
                         if self.active.insert(unit) {
                             self.tell_active(unit, Reason::Real);
                         }
                     }
-                    "StopDep" => self.end(unit, "inactive"),
+                    "StopDep" => {
+                        self.end(unit, "inactive");
+                        self.ended.remove(unit);
+                    }
                     // It says nothing to a manager that restarted.
                     "Subscribe" => {
                         if self.subscribed.insert(unit) && self.active.contains(unit) {
@@ -164,6 +175,39 @@ impl Agent {
                 body: Body::default(),
             }),
             _ => {}
+        }
+    }
+
+    /// Whether the unit has ended since it was last asked for, which is told.
+    fn tells_earlier_end(&mut self, unit: &'static str) -> bool {
+        self.kept.remove(unit);
+        let has_ended = self.ended.remove(unit) && !self.active.contains(unit);
+        if has_ended {
+            let reason = Reason::Real;
+            let (active, sub) = ("inactive".to_owned(), "dead".to_owned());
+            for change in [
+                UnitChange::New { reason },
+                UnitChange::State {
+                    active,
+                    sub,
+                    reason,
+                },
+                UnitChange::Removed { reason },
+            ] {
+                let unit = unit.to_owned();
+                self.say(FromPeer::Unit { unit, change });
+            }
+        }
+        has_ended
+    }
+
+    /// Its manager is gone.
+    fn lose_manager(&mut self) {
+        self.peer = None;
+        self.inbox.clear();
+        self.outbox.clear();
+        if self.is_ours {
+            self.kept.extend(&self.needed);
         }
     }
 
@@ -206,6 +250,9 @@ impl Fleet {
             ever_asked: BTreeSet::new(),
             has_restarted: false,
         };
+        for (node, agent) in fleet.agents.iter_mut().enumerate() {
+            agent.is_ours = seed >> node & 1 == 1;
+        }
         fleet.restart_manager();
         fleet.has_restarted = false;
         fleet
@@ -232,9 +279,7 @@ impl Fleet {
         self.asked.clear();
         self.ever_asked.clear();
         for agent in &mut self.agents {
-            agent.peer = None;
-            agent.inbox.clear();
-            agent.outbox.clear();
+            agent.lose_manager();
         }
     }
 
@@ -307,9 +352,9 @@ impl Fleet {
 
     fn lose(&mut self, node: usize) {
         let agent = &mut self.agents[node];
-        agent.inbox.clear();
-        agent.outbox.clear();
-        if let Some(peer) = agent.peer.take() {
+        let peer = agent.peer;
+        agent.lose_manager();
+        if let Some(peer) = peer {
             let actions = self.manager.lose(peer);
             self.carry(&actions);
         }

@@ -1,7 +1,8 @@
-//! zbus on smol's reactor.
+//! zbus on smol's reactor, for programs that are clients of it.
 //!
 //! zbus brings a runtime of its own; with this one there is a single reactor in the process, and
 //! its tasks run on an executor that the caller drives with [`block_on`].
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::{
     future::Future,
@@ -16,11 +17,9 @@ use std::{
     time::Duration,
 };
 
-use async_io::{Async, Timer};
-use smol::Executor;
+use hirte::limits;
+use smol::{Async, Executor, Timer};
 use zbus::runtime::{Interest, IoSource, traits};
-
-use crate::limits;
 
 /// A handle on the executor that runs the tasks of connections.
 #[derive(Clone, Debug, Default)]
@@ -101,11 +100,11 @@ impl<T: Send + 'static> traits::TaskHandle<T> for Task<T> {
 }
 
 /// Connects to the socket at `path`, however long that takes.
-pub(super) async fn connect_unix(path: &Path) -> io::Result<Async<UnixStream>> {
+async fn connect_unix(path: &Path) -> io::Result<Async<UnixStream>> {
     loop {
         match Async::<UnixStream>::connect(path).await {
             // The listener's backlog is full, and the kernel wakes nobody when there is room again
-            // (connect(2), EAGAIN); async-io tells it in one of these ways.
+            // (connect(2), EAGAIN); smol tells it in one of these ways.
             Err(error)
                 if matches!(
                     error.kind(),
