@@ -50,11 +50,23 @@ FILES:${PN}-agent = "\
     ${datadir}/dbus-1/system.d/org.containers.hirte.Agent.conf \
     ${datadir}/dbus-1/interfaces/org.containers.hirte.Agent.xml \
     ${datadir}/hirte-agent/config/agent.conf \
+    ${nonarch_libdir}/sysusers.d/hirte-agent.conf \
     ${sysconfdir}/hirte/agent.conf.d \
 "
-FILES:hirtectl = "${bindir}/hirtectl"
+FILES:hirtectl = "\
+    ${bindir}/hirtectl \
+    ${datadir}/bash-completion/completions/hirtectl \
+    ${datadir}/fish/vendor_completions.d/hirtectl.fish \
+    ${datadir}/zsh/site-functions/_hirtectl \
+"
 FILES:${PN}-doc = "\
+    ${mandir}/man1/hirte-agent.1 \
+    ${mandir}/man1/hirte-proxy.1 \
+    ${mandir}/man1/hirte.1 \
+    ${mandir}/man1/hirtectl.1 \
+    ${mandir}/man5/agent.conf.5 \
     ${mandir}/man5/hirte-state.5 \
+    ${mandir}/man5/hirte.conf.5 \
     ${datadir}/licenses/hirte/LICENSE-APACHE \
     ${datadir}/licenses/hirte/LICENSE-MIT \
 "
