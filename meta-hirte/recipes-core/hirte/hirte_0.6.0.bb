@@ -47,6 +47,8 @@ FILES:${PN}-agent = "\
     ${systemd_system_unitdir}/hirte-dep@.service \
     ${systemd_system_unitdir}/hirte-proxy@.service \
     ${systemd_user_unitdir}/hirte-agent.service \
+    ${systemd_user_unitdir}/hirte-dep@.service \
+    ${systemd_user_unitdir}/hirte-proxy@.service \
     ${datadir}/dbus-1/system.d/org.containers.hirte.Agent.conf \
     ${datadir}/dbus-1/interfaces/org.containers.hirte.Agent.xml \
     ${datadir}/hirte-agent/config/agent.conf \
