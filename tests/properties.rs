@@ -15,6 +15,7 @@ use simulation::{
     chaos::Fault,
     mutant::Mutant,
     prng::Prng,
+    steps::Course,
     systematic::Scenario,
     world::{Stats, World},
 };
@@ -62,6 +63,7 @@ fn every_rule_holds_in_random_runs() {
         sum.timeouts += stats.timeouts;
         sum.told += stats.told;
         sum.metrics += stats.metrics;
+        sum.proxies += stats.proxies;
         if sum.events >= events {
             break;
         }
@@ -72,7 +74,8 @@ fn every_rule_holds_in_random_runs() {
             && sum.jobs_lost > 0
             && sum.calls_answered > 2_000
             && sum.told > 2_000
-            && sum.metrics > 50,
+            && sum.metrics > 50
+            && sum.proxies > 50,
         "{sum:?}"
     );
 }
@@ -96,12 +99,14 @@ fn a_seed_repeats_its_run() {
 #[test]
 fn a_manager_with_a_fault_is_found_out() {
     for mutant in Mutant::ALL {
-        let found = (1..=60).find_map(|seed| Some((seed, run(seed, Some(mutant)).err()?)));
-        let Some((seed, violation)) = found else {
+        let in_random_runs = (1..=20).find_map(|seed| run(seed, Some(mutant)).err());
+        let fault = (Fault::Reset(1), TIMES[0]);
+        let found = in_random_runs.or_else(|| Course::NeededNoMore.find_out(mutant, fault));
+        let Some(violation) = found else {
             panic!("{mutant:?} keeps every rule");
         };
         let rule = violation.lines().next().unwrap();
-        println!("{mutant:?} is found out in run {seed}: {rule}");
+        println!("{mutant:?} is found out: {rule}");
     }
 }
 
@@ -136,6 +141,34 @@ fn a_fault_at_any_step_of_a_job_that_is_cancelled() {
         cancels: true,
     };
     println!("{} runs", cancelled.run_all(&TIMES));
+}
+
+/// Each is over before proxies of a lost node are given up, so that nothing is left of it.
+#[test]
+fn a_fault_at_any_step_of_a_proxy() {
+    println!("{} runs", Course::NeededNoMore.run_all(&TIMES));
+}
+
+#[test]
+fn a_fault_at_any_step_of_a_proxy_that_is_denied() {
+    println!("{} runs", Course::Denied.run_all(&TIMES));
+}
+
+#[test]
+fn a_fault_at_any_step_of_a_proxy_that_ends() {
+    for course in [Course::TargetFails, Course::TargetStops] {
+        println!("{} runs", course.run_all(&TIMES));
+    }
+}
+
+#[test]
+fn a_fault_at_any_step_of_a_proxy_that_is_forbidden() {
+    println!("{} runs", Course::Forbidden.run_all(&TIMES));
+}
+
+#[test]
+fn a_fault_at_any_step_of_a_monitor() {
+    println!("{} runs", Course::Watched.run_all(&TIMES));
 }
 
 #[test]

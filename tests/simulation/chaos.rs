@@ -9,7 +9,11 @@ use hirte::{
     manager::state::event::{Call, Client, Dialect, Event, Method, MonitorMethod, Object},
 };
 
-use super::world::{Happening, World};
+use super::{
+    dependencies::proxy_for,
+    systemd::Effects,
+    world::{Happening, World},
+};
 
 /// Units that every node's systemd knows.
 pub const UNITS: [&str; 4] = ["a.service", "b.service", "c.service", "d.socket"];
@@ -34,6 +38,8 @@ pub enum Fault {
     AgentSuspend(usize),
     /// systemctl daemon-reexec on a node.
     Reexec(usize),
+    /// The bus of a node restarts.
+    NodeBusLoss(usize),
     /// A node's systemd answers late.
     SlowSystemd(usize),
     /// An agent, not ours, whose answers come late and in no order with its signals.
@@ -54,7 +60,7 @@ pub enum Fault {
 
 impl Fault {
     /// Each of them, on the node with this index.
-    pub const fn all(node: usize) -> [Self; 15] {
+    pub const fn all(node: usize) -> [Self; 16] {
         [
             Self::Partition(node),
             Self::Reset(node),
@@ -63,6 +69,7 @@ impl Fault {
             Self::AgentFreeze(node),
             Self::AgentSuspend(node),
             Self::Reexec(node),
+            Self::NodeBusLoss(node),
             Self::SlowSystemd(node),
             Self::LateAnswers(node),
             Self::ManagerCrash,
@@ -81,7 +88,8 @@ impl World {
         let next = self.prng.time(Duration::from_micros(50), self.pace);
         self.after(next, Happening::Chaos);
         match self.prng.below(100) {
-            0..=71 => self.client_calls(),
+            0..=59 => self.client_calls(),
+            60..=71 => self.needs_change(),
             72..=79 => self.hostile_acts(),
             80..=82 => self.hostile_connects(),
             83 if self.prng.percent(10) => self.flood(),
@@ -117,6 +125,39 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// A unit of a node begins or ceases to need one of another; or others may be needed.
+    fn needs_change(&mut self) {
+        let node = self.prng.index(self.nodes.len());
+        let other = self.prng.below(self.nodes.len() as u64 + 1);
+        let other = format!("node-{other}");
+        let unit = *self
+            .prng
+            .pick(&[UNITS[0], UNITS[1], UNITS[2], "e.service", "nope.service"]);
+        let kind = match self.prng.below(20) {
+            0 => {
+                let allowed = &mut self.settings.nodes[node].may_depend_on;
+                if !allowed.remove(&other) && other != format!("node-{}", self.nodes.len()) {
+                    allowed.insert(other);
+                }
+                return self.manager_handles(Event::Reload(self.settings.clone()));
+            }
+            1..=12 => "start",
+            _ => "stop",
+        };
+        self.wants(node, &proxy_for(&other, unit), kind);
+    }
+
+    /// Something on a node has systemd start or stop a unit.
+    pub fn wants(&mut self, node: usize, unit: &str, kind: &'static str) {
+        let mut effects = Effects::default();
+        let systemd = &mut self.nodes[node].systemd;
+        let is_loaded = systemd.units.contains_key(unit);
+        if kind == "start" || is_loaded {
+            let _ = systemd.queue(unit, kind, "replace", &mut self.prng, &mut effects);
+        }
+        self.take_effect(node, effects);
     }
 
     fn client_calls(&mut self) {
@@ -294,6 +335,7 @@ impl World {
                 self.systemd_away(node);
                 self.after(time, Happening::SystemdBack(node));
             }
+            Fault::NodeBusLoss(node) => self.node_bus_lost(node, time),
             Fault::SlowSystemd(node) => self.nodes[node].answers_after = time.min(SLOWEST_SYSTEMD),
             Fault::LateAnswers(node) => self.nodes[node].late_by = time,
             Fault::ManagerCrash => {

@@ -14,7 +14,10 @@ use hirte::{
     },
 };
 
-use super::views::{Views, client_uid};
+use super::{
+    proxies::Proxies,
+    views::{Views, client_uid},
+};
 
 /// A caller's name and its number of the call.
 type CallKey = (Client, u32);
@@ -40,6 +43,7 @@ pub struct Checker {
     pub metrics: u64,
     lookups: usize,
     pub views: Views,
+    pub proxies: Proxies,
     /// Jobs that were announced and ended, over all runs: to see that something was tested.
     pub jobs_ended: u64,
     /// Their results.
@@ -161,6 +165,9 @@ impl Checker {
         for action in actions {
             self.action(now, event, action, speaker.as_deref())?;
         }
+        let node_of = |peer| self.peers.get(&peer).and_then(|peer| peer.node.clone());
+        self.proxies
+            .observe(event, speaker.as_deref(), actions, node_of)?;
         self.after(now, event, next_deadline)
     }
 

@@ -9,7 +9,10 @@ use hirte::{
     core::{Credentials, Instant},
     manager::{
         peers,
-        state::event::{Access, Action, Client, Event, PeerId, PrivateId},
+        state::{
+            Settings,
+            event::{Access, Action, Client, Event, PeerId, PrivateId},
+        },
     },
 };
 
@@ -25,9 +28,10 @@ use super::{
 const PRIVATE_CLIENTS: usize = 4;
 
 /// The machine of the manager.
-#[derive(Default)]
 pub struct ManagerHost {
     pub subject: Option<Subject>,
+    /// Those with which it was started.
+    pub settings: Settings,
     /// Which run of the manager this is.
     pub run: u32,
     pub is_frozen: bool,
@@ -40,6 +44,24 @@ pub struct ManagerHost {
     /// Open private connections, and the last number of one.
     pub privates: Vec<PrivateId>,
     pub last_private: PrivateId,
+}
+
+impl ManagerHost {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            subject: None,
+            settings,
+            run: 0,
+            is_frozen: false,
+            waiting: VecDeque::new(),
+            kept_id: 0,
+            slept: Duration::ZERO,
+            noticed_sleep: Duration::ZERO,
+            turns: Vec::new(),
+            privates: Vec::new(),
+            last_private: 0,
+        }
+    }
 }
 
 /// The bus of the manager, with its clients.
@@ -78,6 +100,8 @@ impl World {
         }
         self.manager.run += 1;
         self.manager.turns.clear();
+        self.manager.settings = self.settings.clone();
+        self.checker.proxies.configure(&self.settings);
         self.manager.subject = Some(Subject::new(self.settings.clone(), self.mutant));
         let last_job_id = self.manager.kept_id;
         self.manager_handles(Event::Started { last_job_id });

@@ -1,10 +1,11 @@
-//! Managers with one fault each, to show that the rules would notice it.
+//! Managers and agents with one fault each, to show that the rules would notice it.
 
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use super::proxy_mutants::{self, allow_all};
 use hirte::{
     bus::{JobKind, error_name},
     core::{Credentials, Instant, Level, Now},
@@ -47,12 +48,38 @@ pub enum Mutant {
     QuietRemoval,
     /// Whoever calls is taken for the owner of a monitor.
     AnybodyIsOwner,
+    /// A target that is back is not asked again to run what is needed.
+    StartNotRepeated,
+    /// A target that is back is not asked again to let go.
+    StopNotRepeated,
+    /// A node that is back is not asked again to tell of what is watched.
+    SubscribeNotRepeated,
+    /// No target is asked to let go.
+    NeverStops,
+    /// A proxy does not hear of the end of its unit.
+    QuietEnd,
+    /// A proxy that may not be does not hear of it.
+    QuietRefusal,
+    /// Nodes may depend on all others.
+    AllowAll,
+    /// An agent does not tell that a proxy has ended.
+    QuietWithdrawal,
+    /// An agent does not announce its proxies again.
+    NotAnnouncedAgain,
+    /// An agent keeps what no manager wants.
+    RemaindersRun,
+    /// An agent does not stop the unit of a proxy whose target has ended.
+    ServiceRunsOn,
+    /// Who waits for a proxy is not told that it has failed.
+    CallerForgotten,
+    /// Who waits for a proxy is told twice.
+    CallerToldTwice,
     /// Something other than the events decides.
     Chance,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 29] = [
         Self::DropNodeLost,
         Self::ForeignJobs,
         Self::NoDeadline,
@@ -68,6 +95,19 @@ impl Mutant {
         Self::ToldTwice,
         Self::QuietRemoval,
         Self::AnybodyIsOwner,
+        Self::StartNotRepeated,
+        Self::StopNotRepeated,
+        Self::SubscribeNotRepeated,
+        Self::NeverStops,
+        Self::QuietEnd,
+        Self::QuietRefusal,
+        Self::AllowAll,
+        Self::QuietWithdrawal,
+        Self::NotAnnouncedAgain,
+        Self::RemaindersRun,
+        Self::ServiceRunsOn,
+        Self::CallerForgotten,
+        Self::CallerToldTwice,
         Self::Chance,
     ];
 }
@@ -85,7 +125,10 @@ pub struct Subject {
 static CHANCE: AtomicU32 = AtomicU32::new(0);
 
 impl Subject {
-    pub fn new(settings: Settings, mutant: Option<Mutant>) -> Self {
+    pub fn new(mut settings: Settings, mutant: Option<Mutant>) -> Self {
+        if mutant == Some(Mutant::AllowAll) {
+            allow_all(&mut settings);
+        }
         Self {
             state: State::new(settings),
             mutant,
@@ -153,7 +196,7 @@ impl Subject {
                 }
             }
             (Mutant::ForgetIds, Event::Started { .. }) => Event::Started { last_job_id: 0 },
-            (_, event) => event,
+            (_, event) => proxy_mutants::change_event(mutant, event),
         }
     }
 }
@@ -243,5 +286,6 @@ fn change_actions(mutant: Mutant, actions: &mut Vec<Action>) {
         }
         Mutant::AnybodyIsOwner
         | Mutant::ForeignJobs | Mutant::BusyLoop | Mutant::ForgetIds => {}
+        _ => proxy_mutants::change_actions(mutant, actions),
     }
 }

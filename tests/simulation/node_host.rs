@@ -18,7 +18,9 @@ use hirte::{
 use super::{
     chaos::UNITS,
     network::{Connection, End, Far, Item},
+    node_bus::NodeBus,
     prng::Prng,
+    proxy_mutants::change_agent,
     replay::Turn,
     systemd::{Effects, Systemd},
     world::{Happening, World, reading},
@@ -40,6 +42,7 @@ pub struct NodeHost {
     /// The present connection to the manager.
     pub connection: Option<PeerId>,
     pub is_cut: bool,
+    pub bus: NodeBus,
     pub systemd: Systemd,
     pub systemd_is_up: bool,
     /// Run of the agent and number of the connection that systemd serves.
@@ -91,6 +94,7 @@ impl NodeHost {
             turns: Vec::new(),
             connection: None,
             is_cut: false,
+            bus: NodeBus::new(),
             systemd,
             systemd_is_up: true,
             systemd_connection: None,
@@ -108,6 +112,7 @@ impl NodeHost {
 impl NodeHost {
     /// The agent answers each call once, and ends each job once.
     fn judge(&mut self, action: &agent::Action) -> Result<(), String> {
+        self.bus.judge(action)?;
         let agent::Action::SendToManager(Outgoing { content, .. }) = action else {
             return Ok(());
         };
@@ -146,9 +151,11 @@ impl World {
         host.run += 1;
         host.waiting.clear();
         host.systemd_connection = None;
+        host.bus.open.clear();
         if let Some(peer) = host.connection.take() {
             self.close_far_end(peer, "Connection reset by peer");
         }
+        self.agent_left_bus(node);
     }
 
     pub fn thaw_agent(&mut self, node: usize) {
@@ -180,9 +187,13 @@ impl World {
         {
             host.calls.insert(call.serial);
         }
+        host.bus.note_event(&event);
         let now = reading(self.now, host.slept);
         let mut actions = Vec::new();
         agent.handle(now, event.clone(), &mut actions);
+        if let Some(mutant) = self.mutant {
+            change_agent(mutant, &event, &mut actions);
+        }
         host.turns.push((now, event, actions.clone()));
         for action in &actions {
             if let Err(violation) = self.nodes[node].judge(action) {
@@ -224,10 +235,12 @@ impl World {
             }
             agent::Action::ConnectSystemd { connection } => {
                 let host = &mut self.nodes[node];
-                host.systemd_connection = host.systemd_is_up.then_some((run, connection));
+                let is_up = host.systemd_is_up
+                    && (host.bus.is_up || host.settings.systemd == SystemdAccess::Private);
+                host.systemd_connection = is_up.then_some((run, connection));
                 host.systemd_arrival = self.now;
                 host.edge = FromSystemdTranslator::new(host.settings.systemd);
-                let event = if host.systemd_is_up {
+                let event = if is_up {
                     FromSystemd::Connected
                 } else {
                     FromSystemd::Closed("Connection refused".to_owned())
@@ -245,23 +258,19 @@ impl World {
                     self.after(time, call);
                 }
             }
-            agent::Action::AttachBus => {
-                let event = agent::Event::Bus(agent::FromBus::Attached);
-                let time = self.now + Duration::from_millis(1);
-                self.at(time, Happening::ToAgent(node, run, event));
-            }
             agent::Action::Exit { .. } => self.agent_ends(node),
+            agent::Action::AttachBus
+            | agent::Action::Reply { .. }
+            | agent::Action::ReplyError { .. }
+            | agent::Action::WatchClient(_)
+            | agent::Action::UnwatchClient(_) => self.agent_acts_on_bus(node, action),
             agent::Action::Log(..)
             | agent::Action::Ready
             | agent::Action::Status(_)
             | agent::Action::Watchdog
             | agent::Action::ReloadConfiguration
-            | agent::Action::Reply { .. }
-            | agent::Action::ReplyError { .. }
             | agent::Action::ReplyIntrospection { .. }
             | agent::Action::PropertiesChanged(_)
-            | agent::Action::WatchClient(_)
-            | agent::Action::UnwatchClient(_)
             | agent::Action::SetManagerAddress(_)
             | agent::Action::SetLogLevel(_) => {}
         }
@@ -296,7 +305,7 @@ impl World {
         }
     }
 
-    fn systemd_sends(
+    pub fn systemd_sends(
         &mut self,
         node: usize,
         (run, connection): (u32, u32),
@@ -336,7 +345,7 @@ impl World {
         self.take_effect(node, effects);
     }
 
-    fn take_effect(&mut self, node: usize, effects: Effects) {
+    pub fn take_effect(&mut self, node: usize, effects: Effects) {
         for (time, number) in effects.steps {
             self.after(time, Happening::JobStep(node, number));
         }
@@ -345,6 +354,9 @@ impl World {
                 UNIQUE_NAME.clone_into(&mut signal.sender);
                 self.systemd_says(node, connection, signal, Duration::from_micros(20));
             }
+        }
+        for (unit, command) in effects.commands {
+            self.run_command(node, unit, command);
         }
     }
 

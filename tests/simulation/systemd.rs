@@ -1,6 +1,9 @@
 //! A model of systemd: jobs, units, merging of jobs on one unit, failures.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hirte::{
     agent::state::Content,
@@ -8,7 +11,10 @@ use hirte::{
     core::Instant,
 };
 
-use super::prng::Prng;
+use super::{
+    dependencies::{Command, kept_by, target_of},
+    prng::Prng,
+};
 
 /// One node's systemd.
 #[derive(Debug)]
@@ -23,6 +29,11 @@ pub struct Systemd {
     pub failing: u64,
     /// How its jobs ended.
     pub results: Vec<String>,
+    /// How often units have become active.
+    pub activations: BTreeMap<String, u32>,
+    /// Keepers that were stopped because their units were to be, and have not run since: the units
+    /// may run on.
+    pub left: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -34,11 +45,22 @@ pub struct Unit {
     activated: Instant,
 }
 
+impl Unit {
+    pub fn inactive() -> Self {
+        Self {
+            active: "inactive",
+            sub: "dead",
+            result: "success",
+            ..Self::default()
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Job {
-    unit: String,
-    kind: &'static str,
-    state: &'static str,
+    pub unit: String,
+    pub kind: &'static str,
+    pub state: &'static str,
 }
 
 /// What follows a call, or time.
@@ -47,6 +69,8 @@ pub struct Effects {
     pub signals: Vec<Message>,
     /// Jobs that go a step on after a time.
     pub steps: Vec<(Duration, u32)>,
+    /// What processes have to do for the units of proxies.
+    pub commands: Vec<(String, Command)>,
 }
 
 const KINDS: [(&str, &str); 4] = [
@@ -58,16 +82,10 @@ const KINDS: [(&str, &str); 4] = [
 
 impl Systemd {
     pub fn new(units: &[&str]) -> Self {
-        let inactive = Unit {
-            active: "inactive",
-            sub: "dead",
-            result: "success",
-            ..Unit::default()
-        };
         Self {
             units: units
                 .iter()
-                .map(|unit| ((*unit).to_owned(), inactive.clone()))
+                .map(|unit| ((*unit).to_owned(), Unit::inactive()))
                 .collect(),
             jobs: BTreeMap::new(),
             last_job: 0,
@@ -75,6 +93,8 @@ impl Systemd {
             longest: Duration::from_secs(1),
             failing: 10,
             results: Vec::new(),
+            activations: BTreeMap::new(),
+            left: BTreeSet::new(),
         }
     }
 
@@ -139,7 +159,14 @@ impl Systemd {
         found.map(|(_, unit)| unit).ok_or_else(no_such_unit)
     }
 
-    fn queue(
+    /// The job of a unit, with its number.
+    pub fn job_of(&self, unit: &str) -> Option<(u32, &Job)> {
+        let mut jobs = self.jobs.iter();
+        let found = jobs.find(|(_, job)| job.unit == unit);
+        found.map(|(number, job)| (*number, job))
+    }
+
+    pub fn queue(
         &mut self,
         unit: &str,
         kind: &'static str,
@@ -147,11 +174,10 @@ impl Systemd {
         prng: &mut Prng,
         effects: &mut Effects,
     ) -> Result<Body, CallError> {
-        if !self.units.contains_key(unit) {
+        if !self.load(unit, effects) {
             return Err(no_such_unit());
         }
-        let queued = self.jobs.iter().find(|(_, job)| job.unit == unit);
-        if let Some((&number, job)) = queued {
+        if let Some((number, job)) = self.job_of(unit) {
             if job.kind == kind {
                 return Ok(Body::of(&(job_path(number),)));
             }
@@ -161,7 +187,7 @@ impl Systemd {
                     &Body::of(&("Transaction is destructive.",)),
                 ));
             }
-            self.remove(number, "canceled", effects);
+            self.end_job(number, "canceled", effects);
         }
         self.last_job += 1;
         let number = self.last_job;
@@ -172,6 +198,7 @@ impl Systemd {
         };
         self.jobs.insert(number, job);
         effects.steps.push((self.time(prng), number));
+        self.queue_others(unit, kind, prng, effects);
         Ok(Body::of(&(job_path(number),)))
     }
 
@@ -204,28 +231,42 @@ impl Systemd {
             effects
                 .signals
                 .push(changed(&path, names::SYSTEMD_JOB_INTERFACE, properties));
-            effects.steps.push((time, number));
+            let (name, kind) = (job.unit.clone(), job.kind);
+            if target_of(&name).is_none() {
+                effects.steps.push((time, number));
+            } else if self.proxy_step((number, &name), kind, prng, &mut effects) {
+                self.put_off(number, time, &mut effects);
+            }
+            return effects;
+        }
+        let (name, kind) = (job.unit.clone(), job.kind);
+        if target_of(&name).is_some() {
+            return effects;
+        }
+        if kept_by(&name).is_some() {
+            if self.keeper_step((number, &name), kind, prng, &mut effects) {
+                self.put_off(number, time, &mut effects);
+            }
             return effects;
         }
         let failed = prng.percent(self.failing);
-        let (name, kind) = (job.unit.clone(), job.kind);
         let unit = self.units.get_mut(&name).unwrap();
         unit.changed = now;
-        unit.active = match kind {
+        let active = match kind {
             "stop" => "inactive",
             _ if failed => "failed",
             _ => "active",
         };
         unit.result = if failed { "exit-code" } else { "success" };
-        if unit.active == "active" {
+        if active == "active" {
             unit.activated = now;
         }
-        unit.sub = match unit.active {
+        let sub = match active {
             "active" => "running",
             "inactive" => "dead",
             other => other,
         };
-        effects.signals.extend(unit_changed(&name, unit));
+        self.enter(&name, (active, sub), prng, &mut effects);
         let result = match (failed, kind) {
             (true, "start" | "restart" | "reload") => {
                 *prng.pick(&["failed", "timeout", "dependency"])
@@ -236,7 +277,23 @@ impl Systemd {
         effects
     }
 
-    fn remove(&mut self, number: u32, result: &str, effects: &mut Effects) {
+    /// A job goes its step on only later.
+    fn put_off(&mut self, number: u32, time: Duration, effects: &mut Effects) {
+        if let Some(job) = self.jobs.get_mut(&number)
+            && target_of(&job.unit).is_some()
+        {
+            job.state = "waiting";
+        }
+        effects.steps.push((time, number));
+    }
+
+    /// A job ends, and perhaps nothing needs its unit any more.
+    pub fn remove(&mut self, number: u32, result: &str, effects: &mut Effects) {
+        let unit = self.end_job(number, result, effects);
+        self.unload(&unit, effects);
+    }
+
+    fn end_job(&mut self, number: u32, result: &str, effects: &mut Effects) -> String {
         let unit = self.jobs.remove(&number).map(|job| job.unit);
         self.results.push(result.to_owned());
         let unit = unit.unwrap_or_default();
@@ -246,6 +303,7 @@ impl Systemd {
             "JobRemoved",
             Body::of(&(number, job_path(number), unit.as_str(), result)),
         ));
+        unit
     }
 
     fn list_jobs(&self) -> Body {
@@ -281,21 +339,22 @@ impl Systemd {
     pub fn come_or_go(&mut self, prng: &mut Prng) -> Effects {
         let mut effects = Effects::default();
         let name = "e.service".to_owned();
-        match self.units.get_mut(&name) {
+        match self.units.get(&name) {
             None => {
                 let (active, sub) = *prng.pick(&[("inactive", "dead"), ("active", "running")]);
                 let unit = Unit {
                     active,
                     sub,
-                    ..Unit::default()
+                    ..Unit::inactive()
                 };
+                *self.activations.entry(name.clone()).or_default() += u32::from(active == "active");
                 self.units.insert(name.clone(), unit);
                 effects.signals.push(announced("UnitNew", &name));
             }
             Some(unit) if unit.active == "active" => {
-                (unit.active, unit.sub) = ("failed", "failed");
-                effects.signals.extend(unit_changed(&name, unit));
+                self.enter(&name, ("failed", "failed"), prng, &mut effects);
             }
+            Some(_) if self.job_of(&name).is_some() || self.is_kept(&name) => {}
             Some(_) => {
                 self.units.remove(&name);
                 effects.signals.push(announced("UnitRemoved", &name));
@@ -327,7 +386,7 @@ impl Systemd {
 }
 
 /// What systemd signals when a service has changed: its own properties, and those of all units.
-fn unit_changed(name: &str, unit: &Unit) -> [Message; 2] {
+pub fn unit_changed(name: &str, unit: &Unit) -> [Message; 2] {
     let path = names::systemd_unit_path(name);
     let own = vec![Entry("MainPID", Value::U32(7))];
     let of_all = vec![
@@ -341,7 +400,7 @@ fn unit_changed(name: &str, unit: &Unit) -> [Message; 2] {
 }
 
 /// That a unit is loaded or unloaded.
-fn announced(member: &str, name: &str) -> Message {
+pub fn announced(member: &str, name: &str) -> Message {
     let path = ObjectPath(names::systemd_unit_path(name));
     manager_signal(member, Body::of(&(name, path)))
 }

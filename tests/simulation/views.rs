@@ -10,7 +10,7 @@ use hirte::{
     },
 };
 
-use super::check::Verdict;
+use super::{chaos::Fault, check::Verdict};
 
 /// Active state and sub state.
 type States = (String, String);
@@ -227,6 +227,18 @@ impl Views {
         }
         self.told += 1;
         view.told(node, unit, change)
+    }
+
+    /// A monitor stands, unless its manager or its bus went.
+    pub fn expect_one(&self, fault: Fault) -> Verdict {
+        let may_end = matches!(
+            fault,
+            Fault::ManagerCrash | Fault::ManagerStop | Fault::BusLoss | Fault::ClientLoss
+        );
+        if self.monitors.len() == 1 || may_end {
+            return Ok(());
+        }
+        Err(format!("{} monitors stand", self.monitors.len()))
     }
 
     /// All is at rest: each owner knows exactly the loaded units that it watches.

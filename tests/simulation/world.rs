@@ -7,7 +7,7 @@ use hirte::{
     core::{Instant, Now},
     limits,
     manager::state::{
-        Settings,
+        NodeSettings, Settings,
         event::{Event, Method, Object, PeerId},
     },
 };
@@ -17,6 +17,7 @@ use super::{
     manager_host::{Bus, ManagerHost},
     mutant::{Mutant, Subject},
     network::{Connection, End, Item},
+    node_bus::Outcome,
     node_host::NodeHost,
     prng::Prng,
     replay::{replay_agent, replay_manager},
@@ -38,6 +39,10 @@ pub enum Happening {
     /// A job of a node's systemd goes a step on.
     JobStep(usize, u32),
     SystemdBack(usize),
+    /// A process of a node's systemd calls the agent, and gets its answer.
+    HelperCalls(usize, String),
+    HelperAnswered(usize, String, Outcome),
+    NodeBusBack(usize),
     BusBack,
     Heal(usize),
     StartAgent(usize),
@@ -48,6 +53,8 @@ pub enum Happening {
     /// A client calls a method.
     Ask(Object, Method),
     Chaos,
+    /// Something that a scenario brings.
+    Do(fn(&mut World)),
 }
 
 pub struct World {
@@ -72,6 +79,8 @@ pub struct World {
     pub has_chaos: bool,
     pub is_replayed: bool,
     pub violation: Option<String>,
+    /// Proxies that have become active.
+    pub proxies_started: u64,
     /// Events that any of the daemons handled.
     pub events: u64,
     pub ticks: u64,
@@ -88,14 +97,26 @@ pub struct Stats {
     /// What monitors told.
     pub told: u64,
     pub metrics: u64,
+    /// Proxies that have become active.
+    pub proxies: u64,
     /// The results that clients heard of.
     pub results: Vec<String>,
     /// The results that the nodes' systemds gave.
     pub truth: Vec<String>,
 }
 
-/// Between the last fault and the end: longer than every deadline and threshold.
-const REST: Duration = Duration::from_secs(30);
+/// Between the last fault and the end: longer than every deadline and threshold, and than the agents
+/// keep what nobody asks for, with what follows its end.
+const REST: Duration = Duration::from_secs(35);
+
+/// The nodes of a fleet. Most may depend on most, itself included.
+fn nodes_of(names: &[String], prng: &mut Prng) -> Vec<NodeSettings> {
+    let settings = |name: &String| NodeSettings {
+        name: name.clone(),
+        may_depend_on: names.iter().filter(|_| prng.percent(75)).cloned().collect(),
+    };
+    names.iter().map(settings).collect()
+}
 
 impl World {
     /// A fleet of so many nodes, of which nothing runs.
@@ -103,7 +124,7 @@ impl World {
         let mut prng = Prng::new(seed);
         let names: Vec<String> = (0..nodes).map(|index| format!("node-{index}")).collect();
         let settings = Settings {
-            nodes: names.iter().map(|name| name.as_str().into()).collect(),
+            nodes: nodes_of(&names, &mut prng),
             silence_limit: Duration::from_secs(6),
             heartbeat_interval: None,
         };
@@ -116,7 +137,7 @@ impl World {
             now,
             queue: BTreeMap::new(),
             queued: 0,
-            manager: ManagerHost::default(),
+            manager: ManagerHost::new(settings.clone()),
             nodes,
             connections: BTreeMap::new(),
             last_peer: 0,
@@ -130,6 +151,7 @@ impl World {
             has_chaos: false,
             is_replayed: true,
             violation: None,
+            proxies_started: 0,
             events: 0,
             ticks: 0,
             prng,
@@ -160,8 +182,14 @@ impl World {
         self.finish()
     }
 
-    /// Heals all, runs the clock, and judges what is left.
+    /// Heals all, runs the clock, judges what is left, and tells what the run showed.
     pub fn finish(mut self) -> Result<Stats, String> {
+        self.come_to_rest()?;
+        Ok(self.stats())
+    }
+
+    /// Heals all, runs the clock, and judges what is left.
+    pub fn come_to_rest(&mut self) -> Result<(), String> {
         self.heal_all();
         let end = self.now + REST;
         self.run_until(end);
@@ -173,10 +201,14 @@ impl World {
                 .at_rest()
                 .and_then(|()| self.agents_at_rest())
                 .and_then(|()| self.monitors_at_rest())
+                .and_then(|()| self.proxies_at_rest())
                 .and_then(|()| self.replay_all()),
         };
-        verdict.map_err(|violation| format!("{violation}\n{}", self.last_turns()))?;
-        Ok(Stats {
+        verdict.map_err(|violation| format!("{violation}\n{}", self.last_turns()))
+    }
+
+    fn stats(self) -> Stats {
+        Stats {
             events: self.events,
             jobs_ended: self.checker.jobs_ended,
             jobs_lost: self.checker.jobs_lost,
@@ -184,13 +216,14 @@ impl World {
             timeouts: self.checker.timeouts,
             told: self.checker.views.told,
             metrics: self.checker.metrics,
+            proxies: self.proxies_started,
             results: self.checker.results,
             truth: self
                 .nodes
                 .into_iter()
                 .flat_map(|node| node.systemd.results)
                 .collect(),
-        })
+        }
     }
 
     /// Does not compare recorded runs, which takes half of the time.
@@ -239,6 +272,7 @@ impl World {
             for happening in [
                 Happening::Heal(node),
                 Happening::SystemdBack(node),
+                Happening::NodeBusBack(node),
                 Happening::ThawAgent(node),
                 Happening::StartAgent(node),
             ] {
@@ -274,7 +308,7 @@ impl World {
         if !self.is_replayed {
             return Ok(());
         }
-        replay_manager(&self.settings, self.mutant, &self.manager.turns)?;
+        replay_manager(&self.manager.settings, self.mutant, &self.manager.turns)?;
         for node in &self.nodes {
             replay_agent(&node.settings, &node.turns)?;
         }
@@ -282,7 +316,7 @@ impl World {
     }
 
     /// What the daemons did last, in the order of the clock; all of it if `HIRTE_SEED` repeats a run.
-    fn last_turns(&self) -> String {
+    pub fn last_turns(&self) -> String {
         let mut lines: Vec<(Instant, String)> = Vec::new();
         for (now, event, actions) in &self.manager.turns {
             lines.push((now.monotonic, described("manager", event, actions)));
@@ -394,6 +428,11 @@ impl World {
                 self.systemd_called(node, connection, &call);
             }
             Happening::JobStep(node, number) => self.job_step(node, number),
+            Happening::HelperCalls(node, client) => self.helper_calls(node, client),
+            Happening::HelperAnswered(node, client, outcome) => {
+                self.helper_answered(node, &client, &outcome);
+            }
+            Happening::NodeBusBack(node) => self.nodes[node].bus.is_up = true,
             Happening::SystemdBack(node) => self.nodes[node].systemd_is_up = true,
             Happening::BusBack => self.bus.is_up = true,
             Happening::Heal(node) => self.heal(node),
@@ -405,6 +444,7 @@ impl World {
             Happening::Ask(object, method) => self.client_asks(object, method),
             Happening::Chaos if self.has_chaos => self.chaos(),
             Happening::Chaos => {}
+            Happening::Do(action) => action(self),
         }
     }
 }

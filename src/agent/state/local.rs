@@ -85,6 +85,7 @@ impl State {
         self.local.failures = 0;
         let line = format!("Acquired the bus name {}", names::AGENT_BUS_NAME);
         turn.log(Level::Info, line);
+        self.await_callers(turn);
         self.bus_tried(turn);
     }
 
@@ -102,6 +103,7 @@ impl State {
         self.timers.clear(Timer::BusConnect);
         self.timers.set(Timer::BusRetry, turn.at() + wait);
         self.proxies.forget_callers();
+        self.timers.clear(Timer::Callers);
         self.bus_tried(turn);
     }
 

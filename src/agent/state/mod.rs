@@ -226,6 +226,7 @@ impl State {
                 Timer::BusConnect => self.bus_overdue(turn),
                 Timer::BusRetry => self.attach_bus(turn),
                 Timer::Remainders => self.stop_remainders(turn),
+                Timer::Callers => self.end_unclaimed(turn),
             }
         }
     }

@@ -35,6 +35,12 @@ impl Orders {
         let order = self.by_unit.get_mut(unit)?;
         (order.number == number).then_some(order)
     }
+
+    /// Whether a unit is to be stopped and has not been yet.
+    pub(super) fn is_stopping(&self, unit: &str) -> bool {
+        let order = self.by_unit.get(unit);
+        order.is_some_and(|order| order.kind == JobKind::Stop)
+    }
 }
 
 impl State {
@@ -115,6 +121,7 @@ impl State {
             self.order_failed(turn, &unit, result);
         } else {
             turn.log(Level::Warn, format!("Failed to stop {unit}: {result}"));
+            self.recover_proxy(turn, &unit);
         }
     }
 

@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, IncomingCall, LocalCall, State, Target, Turn, dispatch::unreadable, manager::Caller,
-    target::SERVICE, units::Unit,
+    Action, IncomingCall, LocalCall, State, Target, Timer, Turn, dispatch::unreadable,
+    manager::Caller, target::SERVICE, units::Unit,
 };
 use crate::{
     bus::{Body, CallError, JobKind, ObjectPath, error_name, names},
@@ -42,11 +42,23 @@ struct Proxy {
 
 #[derive(Debug)]
 enum Phase {
-    /// The unit on the other node has not been active; this call waits for it. `None` while the
-    /// bus on which it came is lost.
-    Waiting(Option<LocalCall>),
+    /// The unit on the other node has not been active; this call waits for it.
+    Waiting(LocalCall),
+    /// The bus on which the call came was lost, and the caller is to ask again; whether the unit
+    /// has been active meanwhile.
+    Unclaimed { is_active: bool },
     /// The unit on the other node was active.
     Established,
+}
+
+impl Phase {
+    /// Whether the unit has been active, if the caller is to ask again.
+    const fn unclaimed(&self) -> Option<bool> {
+        match self {
+            Self::Unclaimed { is_active } => Some(*is_active),
+            Self::Waiting(_) | Self::Established => None,
+        }
+    }
 }
 
 impl Proxies {
@@ -80,8 +92,8 @@ impl Proxies {
     /// Numbers of the proxies for which a call of this client waits.
     fn awaited_by(&self, client: &str) -> Vec<u32> {
         let is_his = |proxy: &Proxy| match &proxy.phase {
-            Phase::Waiting(Some(call)) => call.client == client,
-            Phase::Waiting(None) | Phase::Established => false,
+            Phase::Waiting(call) => call.client == client,
+            Phase::Unclaimed { .. } | Phase::Established => false,
         };
         let his = self.all.iter().filter(|(_, proxy)| is_his(proxy));
         his.map(|(number, _)| *number).collect()
@@ -90,10 +102,16 @@ impl Proxies {
     /// The calls that wait can not be answered any more.
     pub(super) fn forget_callers(&mut self) {
         for proxy in self.all.values_mut() {
-            if let Phase::Waiting(call) = &mut proxy.phase {
-                *call = None;
+            if let Phase::Waiting(_) = proxy.phase {
+                proxy.phase = Phase::Unclaimed { is_active: false };
             }
         }
+    }
+
+    fn unclaimed(&self) -> impl Iterator<Item = (u32, &Proxy)> {
+        let all = self.all.iter();
+        let unclaimed = all.filter(|(_, proxy)| proxy.phase.unclaimed().is_some());
+        unclaimed.map(|(number, proxy)| (*number, proxy))
     }
 }
 
@@ -110,16 +128,19 @@ impl State {
         }
         let existing = self.proxies.for_unit(&target);
         if let Some(proxy) = existing.and_then(|number| self.proxies.all.get_mut(&number)) {
-            // A caller that lost the bus asks again.
-            if let Phase::Waiting(caller @ None) = &mut proxy.phase
-                && proxy.target.service == target.service
-            {
-                *caller = Some(call.clone());
+            let is_same = proxy.target.service == target.service;
+            let Some(is_active) = proxy.phase.unclaimed().filter(|_| is_same) else {
+                let error = CallError::new(error_name::ADDRESS_IN_USE, "Proxy already exists");
+                return Err((call, error));
+            };
+            if is_active {
+                proxy.phase = Phase::Established;
+                super::local::answer(turn, call, Ok(Body::default()));
+            } else {
+                proxy.phase = Phase::Waiting(call.clone());
                 self.watch_caller(turn, &call);
-                return Ok(());
             }
-            let error = CallError::new(error_name::ADDRESS_IN_USE, "Proxy already exists");
-            return Err((call, error));
+            return Ok(());
         }
         if self.proxies.all.len() >= limits::MAX_PROXIES_PER_NODE {
             let text = format!("{} proxies exist", limits::MAX_PROXIES_PER_NODE);
@@ -127,9 +148,7 @@ impl State {
         }
         let line = format!("Waiting for {} of node {}", target.unit, target.node);
         turn.log(Level::Info, line);
-        let number = self
-            .proxies
-            .insert(target, Phase::Waiting(Some(call.clone())));
+        let number = self.proxies.insert(target, Phase::Waiting(call.clone()));
         self.watch_caller(turn, &call);
         self.announce_proxy(turn, number);
         Ok(())
@@ -150,6 +169,22 @@ impl State {
             found.is_some_and(|found| found == target || is_split_of(found, target))
         };
         if let Some(number) = number.into_iter().find(is_it) {
+            self.end_proxy(turn, number, stopped());
+        }
+    }
+
+    /// The bus is back: callers that lost it ask again, or have given up.
+    pub(super) fn await_callers(&mut self, turn: &mut Turn<'_>) {
+        if self.proxies.unclaimed().next().is_some() {
+            let end = turn.at() + limits::AGENT_RETURN;
+            self.timers.set(Timer::Callers, end);
+        }
+    }
+
+    /// Ends the proxies whose callers have given up.
+    pub(super) fn end_unclaimed(&mut self, turn: &mut Turn<'_>) {
+        let unclaimed = self.proxies.unclaimed();
+        for number in unclaimed.map(|(number, _)| number).collect::<Vec<_>>() {
             self.end_proxy(turn, number, stopped());
         }
     }
@@ -187,25 +222,37 @@ impl State {
         }
     }
 
-    /// After a start of the agent: the proxies whose units are active. One that was still starting
-    /// has a caller, which asks again.
+    /// Finds the proxies of units that are active, as after a start of the agent. One that is still
+    /// starting has a caller, which asks again.
     pub(super) fn recover_proxies(&mut self, turn: &mut Turn<'_>) {
-        let active = self.units.names().filter(|name| {
-            let states = self.units.get(name).and_then(Unit::states);
-            states.is_some_and(|(active, _)| active == "active")
-        });
-        let targets: Vec<_> = active.filter_map(|name| Target::of_service(name)).collect();
-        for target in targets {
-            let is_full = self.proxies.all.len() >= limits::MAX_PROXIES_PER_NODE;
-            if !is_full && self.proxies.for_unit(&target).is_none() {
-                let (unit, node) = (&target.unit, &target.node);
-                turn.log(
-                    Level::Info,
-                    format!("{} depends on {unit} of node {node}", target.service),
-                );
-                self.proxies.insert(target, Phase::Established);
-            }
+        let services = self.units.names();
+        let services = services.filter(|name| Target::of_service(name).is_some());
+        for service in services.cloned().collect::<Vec<_>>() {
+            self.recover_proxy(turn, &service);
         }
+    }
+
+    /// A unit of a proxy that is active has a proxy, unless it is about to stop: also where the
+    /// caller had its answer from an earlier agent, or the stop was replaced by a start.
+    pub(super) fn recover_proxy(&mut self, turn: &mut Turn<'_>, service: &str) {
+        let states = self.units.get(service).and_then(Unit::states);
+        let is_active = states.is_some_and(|(active, _)| active == "active");
+        if !is_active || self.orders.is_stopping(service) {
+            return;
+        }
+        let Some(target) = Target::of_service(service) else {
+            return;
+        };
+        let is_full = self.proxies.all.len() >= limits::MAX_PROXIES_PER_NODE;
+        let is_known = !self.proxies.of_service(service).is_empty();
+        if is_full || is_known || self.proxies.for_unit(&target).is_some() {
+            return;
+        }
+        let (unit, node) = (&target.unit, &target.node);
+        let line = format!("{service} depends on {unit} of node {node}");
+        turn.log(Level::Info, line);
+        let number = self.proxies.insert(target, Phase::Established);
+        self.announce_proxy(turn, number);
     }
 
     /// The manager knows the node: it is told of all its proxies.
@@ -230,7 +277,7 @@ impl State {
     fn end_proxy(&mut self, turn: &mut Turn<'_>, number: u32, error: CallError) -> Option<Target> {
         let Proxy { target, phase } = self.proxies.all.remove(&number)?;
         self.withdraw(turn, &target);
-        if let Phase::Waiting(Some(call)) = phase {
+        if let Phase::Waiting(call) = phase {
             self.release_caller(turn, call, Err(error));
         }
         Some(target)
@@ -303,14 +350,18 @@ impl State {
         let Some(proxy) = self.proxies.all.get_mut(&number) else {
             return;
         };
-        let phase = std::mem::replace(&mut proxy.phase, Phase::Established);
-        if let Phase::Waiting(caller) = phase {
-            let (unit, node) = (&proxy.target.unit, &proxy.target.node);
-            turn.log(Level::Info, format!("{unit} of node {node} is active"));
-            if let Some(call) = caller {
+        let (unit, node) = (&proxy.target.unit, &proxy.target.node);
+        let line = format!("{unit} of node {node} is active");
+        match &mut proxy.phase {
+            Phase::Established | Phase::Unclaimed { is_active: true } => return,
+            Phase::Unclaimed { is_active } => *is_active = true,
+            Phase::Waiting(call) => {
+                let call = call.clone();
+                proxy.phase = Phase::Established;
                 self.release_caller(turn, call, Ok(()));
             }
         }
+        turn.log(Level::Info, line);
     }
 
     /// The manager refuses a proxy. Where it has no such node, another split of the proxy's name

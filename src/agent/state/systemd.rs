@@ -205,7 +205,6 @@ impl State {
         self.report_differences(turn, &earlier);
         self.send_orders(turn);
         if !self.manager.has_tried() {
-            self.recover_proxies(turn);
             self.recover_dependencies();
             self.connect_manager(turn);
             self.become_ready(turn);

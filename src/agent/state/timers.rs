@@ -34,10 +34,12 @@ pub(super) enum Timer {
     BusRetry,
     /// Units that were started for other nodes and are not wanted any more are stopped.
     Remainders,
+    /// Who waited for a proxy when the bus was lost has asked again, or has given up.
+    Callers,
 }
 
 impl Timer {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Tick,
         Self::Heartbeat,
         Self::Ping,
@@ -51,6 +53,7 @@ impl Timer {
         Self::BusConnect,
         Self::BusRetry,
         Self::Remainders,
+        Self::Callers,
     ];
 }
 

@@ -199,6 +199,7 @@ impl State {
             self.watch.unknown.remove(unit);
         }
         let has_ended = before.lives() && !after.lives();
+        let has_changed = before.states() != after.states();
         if let Some(change) = change(unit, &before, after)
             && self.watch.covers(unit)
         {
@@ -206,6 +207,8 @@ impl State {
         }
         if has_ended {
             self.unit_ended(turn, unit);
+        } else if has_changed {
+            self.recover_proxy(turn, unit);
         }
     }
 
@@ -217,6 +220,7 @@ impl State {
         earlier: &BTreeMap<String, Unit>,
     ) {
         self.find_ended_units(turn, earlier);
+        self.recover_proxies(turn);
         self.watch.unknown.clear();
         if self.watch.is_empty() {
             return;

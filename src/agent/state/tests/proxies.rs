@@ -306,6 +306,73 @@ fn a_caller_that_lost_the_bus_takes_its_proxy_up_again() {
     assert_eq!(driver.told_on_bus(), ["unwatch :1.3", "1 "]);
 }
 
+impl Driver {
+    fn lose_bus(&mut self, millis: u64) {
+        self.event(Event::Bus(FromBus::Lost("gone".to_owned())));
+        self.pass(millis);
+        self.event(Event::Bus(FromBus::Attached));
+    }
+}
+
+#[test]
+fn a_caller_that_lost_the_bus_is_told_what_happened_meanwhile() {
+    let mut driver = Driver::connected(settings());
+    driver.create(1, database());
+    driver.event(Event::Bus(FromBus::Lost("gone".to_owned())));
+    driver.target_is(1, "active", "real");
+    driver.lose_bus(200);
+    driver.look();
+    driver.local_call(":1.3", 1, Method::CreateProxy(database()));
+    driver.local_call(":1.4", 2, Method::CreateProxy(database()));
+    let told = driver.told_on_bus();
+    assert_eq!(told[0], "1 ");
+    assert!(told[1].starts_with("2 Proxy already exists"), "{told:?}");
+}
+
+#[test]
+fn a_proxy_whose_caller_does_not_come_back_ends() {
+    let return_time = u64::try_from(limits::AGENT_RETURN.as_millis()).unwrap();
+    for is_active in [false, true] {
+        let mut driver = Driver::connected(settings());
+        driver.create(1, database());
+        driver.lose_bus(200);
+        if is_active {
+            driver.target_is(1, "active", "real");
+        }
+        driver.look();
+        driver.heard_for(return_time - 1);
+        // Whoever waits for an answer is not concerned.
+        driver.create(2, Target::parse("bar_web.service").unwrap());
+        let told = driver.sent_to_manager();
+        assert_eq!(told.last(), Some(&new("bar", "web.service", 2)));
+        assert!(!told.contains(&removed("bar", "db.service")));
+        driver.heard_for(1);
+        assert_eq!(driver.sent_to_manager(), [removed("bar", "db.service")]);
+    }
+}
+
+/// A start of the unit takes the place of its stop, or comes just before what is told of its end.
+#[test]
+fn a_unit_of_a_proxy_that_is_active_has_a_proxy() {
+    let mut driver = Driver::connected(settings());
+    driver.established(1, database());
+    driver.unit_is(SERVICE, "active");
+    driver.target_is(1, "failed", "real");
+    let serial = stop(&driver.sent_to_systemd(), SERVICE);
+    driver.unit_is(SERVICE, "deactivating");
+    driver.unit_is(SERVICE, "active");
+    assert_eq!(driver.sent_to_manager(), []);
+    driver.answer(serial, Ok(job_path(7)));
+    let result = "canceled".to_owned();
+    driver.systemd_says(FromSystemd::JobRemoved { number: 7, result });
+    assert_eq!(driver.sent_to_manager(), [new("bar", "db.service", 2)]);
+
+    driver.unit_is(SERVICE, "inactive");
+    assert_eq!(driver.sent_to_manager(), [removed("bar", "db.service")]);
+    driver.unit_is(SERVICE, "active");
+    assert_eq!(driver.sent_to_manager(), [new("bar", "db.service", 3)]);
+}
+
 #[test]
 fn a_name_with_underscores_is_split_until_the_manager_knows_the_node() {
     let mut driver = Driver::connected(settings());

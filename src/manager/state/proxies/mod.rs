@@ -4,7 +4,7 @@
 //! an object of the source's agent that stands for the unit. While there is a proxy for a unit, the
 //! target's agent is asked to have it run (`StartDep`), and the proxy is told how the unit is.
 //!
-//! - The target's agent is asked again whenever a proxy is announced and whenever the target
+//! - The target's agent is asked again whenever a proxy begins and whenever the target
 //!   returns. With the last proxy it is asked to let go (`StopDep`), later if the target is away.
 //!   None of this is answered, so a `StopDep` is sent again after a loss of the target unless its
 //!   agent has answered something later.
@@ -285,7 +285,9 @@ impl State {
 
     fn add_proxy(&mut self, key: Key, path: String, actions: &mut Vec<Action>) {
         let (source, target, unit) = &key;
-        self.start_dependency(*source, *target, unit, actions);
+        if !self.is_held_as(&key, &path) {
+            self.start_dependency(*source, *target, unit, actions);
+        }
         let list = self.watch_for_proxies(*target, unit, actions);
         let before = self.proxies.by_key.get(&key);
         let before = before.filter(|before| before.path == path);
@@ -306,6 +308,17 @@ impl State {
             late,
         };
         self.proxies.by_key.insert(key, proxy);
+    }
+
+    /// Whether this is a proxy whose agent was away, and whose target has not been since it was
+    /// asked: asked again it would start what is ending while that is on its way to us.
+    fn is_held_as(&self, key: &Key, path: &str) -> bool {
+        let (source, target, unit) = key;
+        let needed = self.proxies.needed.get(&(*target, unit.clone()));
+        let proxy = self.proxies.by_key.get(key);
+        self.nodes[*target].peer.is_some()
+            && needed.is_some_and(|needed| needed.is_started && needed.sources.contains(source))
+            && proxy.is_some_and(|proxy| proxy.is_held && proxy.path == path)
     }
 
     /// An agent has one proxy less.

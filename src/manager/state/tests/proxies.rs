@@ -390,7 +390,8 @@ fn a_short_loss_of_the_source_stops_nothing() {
     });
     manager.register(LAPTOP, "laptop");
     let back = manager.depend();
-    assert_eq!(words(&back), ["2 StartDep db.service"]);
+    // Not asked again: an end of the unit may be on its way, of which the proxy is to hear.
+    assert_eq!(words(&back), [""; 0]);
     assert_eq!(
         manager.lists(&back, &[(UNIT, "active", "running")]),
         [
@@ -471,10 +472,11 @@ fn a_source_that_returns_is_told_of_the_end_that_it_missed() {
     manager.lose(SOURCE);
     manager.tells(state("inactive", "dead", Reason::Virtual));
     manager.lose(TARGET);
-    manager.register(3, "rpi4");
+    let target_back = manager.register(3, "rpi4");
+    assert!(words(&target_back).contains(&"3 StartDep db.service".to_owned()));
     manager.register(4, "laptop");
     let back = manager.announce(4, "rpi4", UNIT, PATH);
-    assert_eq!(words(&back), ["3 StartDep db.service"]);
+    assert_eq!(words(&back), [""; 0]);
 }
 
 #[test]
