@@ -1,6 +1,6 @@
-//! The layer for Yocto, as far as it can be judged without BitBake: its files fit to the project and to
+//! The layer for Yocto, as far as it can be judged without `BitBake`: its files fit to the project and to
 //! each other, and the initial state of its image is reached on a real node. `tests/yocto/run` builds it
-//! with BitBake.
+//! with `BitBake`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -202,7 +202,7 @@ fn fits(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// The demands of yocto-check-layer that need no BitBake, and that every file is found by it.
+/// The demands of yocto-check-layer that need no `BitBake`, and that every file is found by it.
 #[test]
 fn the_layer_has_what_yocto_check_layer_demands() {
     let readme = read("README.md").to_lowercase();
@@ -237,9 +237,9 @@ fn the_layer_has_what_yocto_check_layer_demands() {
         }
     }
     for file in &files {
-        let is_recipe = Path::new(file)
-            .extension()
-            .is_some_and(|extension| extension == "bb" || extension == "bbappend");
+        let extension = Path::new(file).extension().unwrap_or_default();
+        assert!(extension != "patch", "{file}: patches have no place here");
+        let is_recipe = extension == "bb" || extension == "bbappend";
         assert!(
             !is_recipe || patterns.iter().any(|(_, pattern)| fits(pattern, file)),
             "BitBake does not find {file}"
@@ -252,10 +252,6 @@ fn the_layer_has_what_yocto_check_layer_demands() {
                 recipe == format!("{name}.bb") || recipe.starts_with(&format!("{name}_"))
             }));
         }
-        assert!(
-            !file.ends_with(".patch"),
-            "{file}: patches have no place here"
-        );
     }
     for template in ["hirte-rpi4", "hirte-qemuarm64"] {
         for name in [
@@ -541,7 +537,7 @@ const STAND_INS: [&str; 4] = [
 
 /// A node with the installed files, enabled as an image is made, boots into what the file says.
 ///
-/// With `HIRTE_YOCTO_TREE` the files are those in this folder: packages that BitBake has made.
+/// With `HIRTE_YOCTO_TREE` the files are those in this folder: packages that `BitBake` has made.
 #[test]
 fn the_layers_presets_boot_into_the_state_of_the_file() {
     if !lab::require() {
@@ -550,14 +546,13 @@ fn the_layers_presets_boot_into_the_state_of_the_file() {
     let builder = Lab::builder("yocto")
         .unmask("systemd-network-generator.service")
         .unmask("systemd-udevd.service");
-    let builder = match env::var_os("HIRTE_YOCTO_TREE") {
-        Some(tree) => builder.layer(tree),
-        None => {
-            let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-            builder
-                .layer(tree::install_tree(executables))
-                .layer(initial_state())
-        }
+    let builder = if let Some(tree) = env::var_os("HIRTE_YOCTO_TREE") {
+        builder.layer(tree)
+    } else {
+        let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
+        builder
+            .layer(tree::install_tree(executables))
+            .layer(initial_state())
     };
     let lab = builder.build();
     let node = lab.node("rpi4", "192.168.42.15");
@@ -589,9 +584,8 @@ fn the_layers_presets_boot_into_the_state_of_the_file() {
         "diff",
         "/usr/share/hirte/initial-state.toml",
     ];
-    if !lab::holds_within(PATIENCE, || node.run(&diff).success()) {
-        panic!("{}", node.run(&diff).stdout);
-    }
+    let is_reached = lab::holds_within(PATIENCE, || node.run(&diff).success());
+    assert!(is_reached, "{}", node.run(&diff).stdout);
     assert_eq!(node.ok(&diff), "");
     assert!(node.ok(&["hirtectl", "list-nodes"]).contains("rpi4"));
 
