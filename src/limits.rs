@@ -266,6 +266,31 @@ pub const MAX_PROXY_PATH: usize = 255;
 /// once for many jobs.
 pub const JOB_ID_BLOCK: u32 = 1024;
 
+/// Streams of one client: a program reads a few logs at once.
+pub const MAX_STREAMS_PER_CLIENT: usize = 16;
+/// Streams from one node: each is a unit with its processes there.
+pub const MAX_STREAMS_PER_NODE: usize = 32;
+/// Streams of all clients.
+pub const MAX_STREAMS: usize = 64;
+/// Bytes of a stream that its reader may have asked for and not got: above what a network of 10 ms
+/// carries meanwhile at 25 MB/s. It bounds what waits for one reader on the whole way.
+pub const MAX_STREAM_CREDIT: u32 = 256 << 10;
+/// Bytes of a stream that are read, and sent, at once: what a pipe holds.
+pub const STREAM_CHUNK: u32 = 64 << 10;
+/// Bytes of all words of a command: half of what Linux takes as one word (`MAX_ARG_STRLEN`), so that
+/// they fit with the environment.
+pub const MAX_COMMAND_BYTES: usize = 64 << 10;
+/// Words of a command.
+pub const MAX_COMMAND_WORDS: usize = 1024;
+/// Bytes of a word by which a log is chosen, such as a time: the longest that people write have a
+/// few dozen.
+pub const MAX_LOG_OPTION: usize = 256;
+/// How long a command may take to end after it was told to, before it is killed: a person waits.
+pub const COMMAND_STOP: Duration = Duration::from_secs(5);
+/// Bytes of one entry of a journal that hirtectl shows; more than journald takes from one line of a
+/// service by a factor of 20.
+pub const LOG_ENTRY_BYTES: usize = 1 << 20;
+
 // Configuration files
 
 /// Bytes of one configuration file: the names of 40,000 nodes, far above any fleet; a bigger file is
@@ -333,6 +358,15 @@ const _: () = assert!(MAX_REQUEST_BODY < MAX_MESSAGE_FROM_MANAGER);
 const _: () = assert!(MAX_UNREGISTERED_MESSAGE < MAX_QUEUED_TO_UNREGISTERED);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_PEER);
 const _: () = assert!(MAX_MESSAGE < MAX_QUEUED_TO_MANAGER);
+// What all streams may have under way leaves room for the largest message, and never makes a queue
+// so long that its peer is closed for it.
+const _: () = assert!(MAX_STREAMS * MAX_STREAM_CREDIT as usize <= MAX_QUEUED_TO_BUS / 2);
+const _: () =
+    assert!(MAX_STREAMS_PER_NODE * MAX_STREAM_CREDIT as usize <= MAX_QUEUED_TO_MANAGER / 2);
+const _: () =
+    assert!(MAX_STREAMS_PER_CLIENT * MAX_STREAM_CREDIT as usize <= MAX_QUEUED_TO_CLIENT / 2);
+const _: () = assert!(STREAM_CHUNK <= MAX_STREAM_CREDIT);
+const _: () = assert!(MAX_STREAMS_PER_CLIENT <= MAX_STREAMS_PER_NODE);
 const _: () = assert!(MAX_PRIVATE_READERS < MAX_PRIVATE_CLIENTS);
 const _: () = assert!(MAX_PROXIES_ANNOUNCED as usize >= 2 * MAX_PROXIES_PER_NODE);
 const _: () = assert!(MAX_MESSAGE_FROM_MANAGER < MAX_QUEUED_TO_SYSTEMD);

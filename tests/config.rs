@@ -286,6 +286,7 @@ fn every_key_is_read() {
         "[hirte-agent]\nNodeName=n\nManagerHost=h\nManagerPort=1\nManagerAddress=unix:path=/run/m\n\
          HeartbeatInterval=3s\nReconnectInterval=1min 30s\nManagerHeartbeatThreshold=0\n\
          ConnectionRetryCountUntilQuiet=0\n\
+         AllowExec=yes\n\
          TCPKeepAliveTime=2\nTCPKeepAliveInterval=3\nTCPKeepAliveCount=5\n\
          TCPUserTimeout=2500ms\nIPReceiveErrors=no\n\
          LogLevel=Warning\nLogTarget=STDERR-full\nLogIsQuiet=Yes\n",
@@ -301,6 +302,7 @@ fn every_key_is_read() {
             reconnect_interval: Some(Duration::from_secs(90)),
             manager_heartbeat_threshold: None,
             loud_retries: 0,
+            allow_exec: true,
             tcp_keep_alive,
             log,
         }

@@ -158,7 +158,7 @@ fn every_command_and_exit_status_of_hirtectl_is_documented() {
         ExitStatus::NodeOffline,
         ExitStatus::Unknown,
     ]
-    .map(|status| (status as u8).to_string());
+    .map(|status| status.number().to_string());
     assert_eq!(statuses, expected);
 }
 

@@ -734,7 +734,7 @@ fn the_command_line_is_checked_before_the_bus_is_asked() {
     let bus = Bus::start();
     let hint = "'hirtectl help' lists the commands.\n";
     let wrong: [(&[&str], &str); 5] = [
-        (&["bogus"], "Unknown command 'bogus'\n"),
+        (&["frobnicate"], "Unknown command 'frobnicate'\n"),
         (&[], "No command given\n"),
         (&["start", "rpi4"], "Missing argument: UNIT...\n"),
         (&["list-nodes", "--filter=x"], "Unknown option '--filter'\n"),

@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use daemons::{Manager, manager_call, node_call};
 use hirte::{
     agent,
-    bus::{Body, Message, ObjectPath, interface::Interface, names},
+    bus::{Body, Message, ObjectPath, Value, body::Entry, interface::Interface, names},
     manager::api::interfaces::PUBLIC,
 };
 
@@ -95,6 +95,12 @@ fn a_running_manager_answers_the_installed_files() {
     let asked = agent.called("StartUnit");
     agent.send(Message::reply(asked.serial, Body::default()));
     let (job,): (ObjectPath,) = client.answer(serial).unwrap().parse().unwrap();
+    let options: Vec<Entry<&str, Value>> = Vec::new();
+    let open = node_call("rpi4", "OpenLog", Body::of(&("a.service", options)));
+    let serial = client.send(open);
+    let asked = agent.called("OpenLog");
+    agent.send(Message::reply(asked.serial, Body::default()));
+    let (stream,): (ObjectPath,) = client.answer(serial).unwrap().parse().unwrap();
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/dbus/interfaces");
     let mut compared = BTreeSet::new();
@@ -103,6 +109,7 @@ fn a_running_manager_answers_the_installed_files() {
         names::node_path("rpi4"),
         job.0,
         monitor.0,
+        stream.0,
         format!("{}/metrics", names::MANAGER_PATH),
     ] {
         let (interface, member) = (names::INTROSPECTABLE_INTERFACE, "Introspect");

@@ -12,7 +12,7 @@
 //!    the one alarm to the next deadline.
 //!
 //! `socket` is what both edges share: one attempt to connect at a time, and one link.
-//! `arguments` is the command line. `proxy_command` is a program of its own in the same executable.
+//! `sources` reads the output of units for streams. `arguments` is the command line. `proxy_command` is a program of its own in the same executable.
 
 pub mod api;
 mod arguments;
@@ -20,6 +20,7 @@ mod peer;
 pub mod proxy_command;
 mod run;
 mod socket;
+mod sources;
 pub mod state;
 mod systemd;
 

@@ -11,7 +11,8 @@ use super::{
     arguments::{Arguments, VALUE_OPTIONS},
     peer,
     socket::{Socket, SocketEvent},
-    state::{Action, Event, FromBus, Pace, Settings, State},
+    sources::Sources,
+    state::{Action, Event, FromBus, FromSource, Pace, Settings, State},
     systemd,
 };
 use crate::{
@@ -95,6 +96,8 @@ fn run(source: ConfigSource, is_of_user: bool) -> Result<u8, Box<dyn Error>> {
         reconnect_interval: config.reconnect_interval,
         manager_threshold: config.manager_heartbeat_threshold,
         loud_retries: config.loud_retries,
+        allow_exec: config.allow_exec,
+        is_of_user,
         systemd: systemd.access(),
         machine_id: daemon::machine_id(),
     };
@@ -145,6 +148,7 @@ struct Daemon {
     recorder: Recorder,
     peer: Socket<Input>,
     systemd: Socket<Input>,
+    sources: Sources<Input>,
     bus: Bus,
     executor: Rc<LocalExecutor<'static>>,
     translator: systemd::Translator,
@@ -183,6 +187,7 @@ impl Daemon {
             recorder,
             peer: Socket::new(executor, &inbox, Input::Peer, peer::LINK),
             systemd: Socket::new(executor, &inbox, Input::Systemd, systemd::LINK),
+            sources: Sources::new(executor, &inbox, from_source),
             bus: Bus::new(vec![names::AGENT_BUS_NAME]),
             executor: Rc::clone(executor),
             translator: systemd::Translator::new(edges.place.access()),
@@ -327,6 +332,10 @@ impl Daemon {
             }
             Action::WatchClient(client) => self.bus.watch(client),
             Action::UnwatchClient(client) => self.bus.unwatch(&client),
+            Action::OpenSource { number } => self.sources.open(number),
+            Action::ReadSource { number, bytes } => self.sources.read(number, bytes),
+            Action::DrainSource { number } => self.sources.drain(number),
+            Action::CloseSource { number } => self.sources.close(number),
             Action::SetManagerAddress(address) => match address::parse(&address) {
                 Ok(endpoints) => self.edges.endpoints = endpoints,
                 Err(error) => error!("Not switching to manager on {address}: {error}"),
@@ -371,6 +380,7 @@ impl Daemon {
                     reconnect_interval: config.reconnect_interval,
                     manager_threshold: config.manager_heartbeat_threshold,
                     loud_retries: config.loud_retries,
+                    allow_exec: config.allow_exec,
                 })
             }
             Err(reason) => {
@@ -383,6 +393,10 @@ impl Daemon {
         }
         pace
     }
+}
+
+fn from_source(number: u64, event: FromSource) -> Input {
+    Input::Event(Event::Source { number, event })
 }
 
 /// What an event of the bus means for the state, if anything.

@@ -99,6 +99,10 @@ impl Body {
     }
 }
 
+/// Bytes that mean nothing to us, as an argument: `ay`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes(#[serde(with = "hex_bytes")] pub Vec<u8>);
+
 /// Bytes as a string of hex digits, so that recorded runs stay readable and short.
 mod hex_bytes {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -291,6 +295,31 @@ impl<'b> Unmarshal<'b> for PathRef<'b> {
     }
 }
 
+impl Marshal for Bytes {
+    fn signature(signature: &mut String) {
+        signature.push_str("ay");
+    }
+    fn write(&self, writer: &mut Writer) {
+        writer.array(1, |array| array.raw(1, &self.0));
+    }
+}
+
+impl Marshal for &Bytes {
+    fn signature(signature: &mut String) {
+        Bytes::signature(signature);
+    }
+    fn write(&self, writer: &mut Writer) {
+        Bytes::write(self, writer);
+    }
+}
+
+impl<'b> Unmarshal<'b> for Bytes {
+    fn read(reader: &mut Reader<'b>) -> Result<Self, Malformed> {
+        let start = reader.array(1)?;
+        Ok(Self(reader.since(&start).to_vec()))
+    }
+}
+
 impl<T: Marshal> Marshal for &[T] {
     fn signature(signature: &mut String) {
         signature.push('a');
@@ -439,6 +468,17 @@ mod tests {
         let body = Body::of(&(properties,));
         assert_eq!(body.signature, "a{sv}");
         validate(&body.signature, &body.bytes, body.endian).unwrap();
+    }
+
+    #[test]
+    fn bytes_are_an_array_whatever_they_are() {
+        for bytes in [&b""[..], b"a\0\xff\n"] {
+            let body = Body::of(&(1_u32, Bytes(bytes.to_vec()), 2_u32));
+            assert_eq!(body.signature, "uayu");
+            validate(&body.signature, &body.bytes, body.endian).unwrap();
+            let (first, read, last): (u32, Bytes, u32) = body.parse().unwrap();
+            assert_eq!((first, read.0.as_slice(), last), (1, bytes, 2));
+        }
     }
 
     #[test]

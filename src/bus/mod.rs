@@ -18,7 +18,7 @@ pub mod relay;
 pub(crate) mod samples;
 pub mod signature;
 
-pub use body::{Body, ObjectPath, Value};
+pub use body::{Body, Bytes, ObjectPath, Value};
 pub use error::{CallError, name as error_name};
 pub use job::JobKind;
 pub use message::{Flags, Kind, Message};

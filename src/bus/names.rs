@@ -20,6 +20,8 @@ pub const NODE_PARENT_PATH: &str = "/org/containers/hirte/node";
 pub const JOB_PARENT_PATH: &str = "/org/containers/hirte/job";
 /// Parent of the monitor objects.
 pub const MONITOR_PARENT_PATH: &str = "/org/containers/hirte/monitor";
+/// Parent of the stream objects.
+pub const STREAM_PARENT_PATH: &str = "/org/containers/hirte/stream";
 /// The object that emits metrics, while they are enabled.
 pub const METRICS_PATH: &str = "/org/containers/hirte/metrics";
 /// The manager's object on a connection to an agent.
@@ -41,6 +43,8 @@ pub const NODE_INTERFACE: &str = "org.containers.hirte.Node";
 pub const JOB_INTERFACE: &str = "org.containers.hirte.Job";
 /// Public interface of a monitor.
 pub const MONITOR_INTERFACE: &str = "org.containers.hirte.Monitor";
+/// Public interface of a stream.
+pub const STREAM_INTERFACE: &str = "org.containers.hirte.Stream";
 /// Public interface of the metrics.
 pub const METRICS_INTERFACE: &str = "org.containers.hirte.Metrics";
 /// Public interface of the manager's counters.
@@ -75,6 +79,8 @@ pub const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
 pub const SYSTEMD_MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 /// Interface of a systemd unit.
 pub const SYSTEMD_UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";
+/// Interface of a systemd service.
+pub const SYSTEMD_SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 /// Interface of a systemd job.
 pub const SYSTEMD_JOB_INTERFACE: &str = "org.freedesktop.systemd1.Job";
 /// Parent of systemd's unit objects.
@@ -150,6 +156,12 @@ pub fn job_path(id: u32) -> String {
 #[must_use]
 pub fn monitor_path(id: u32) -> String {
     format!("{MONITOR_PARENT_PATH}/{id}")
+}
+
+/// Path of the stream with number `id`.
+#[must_use]
+pub fn stream_path(id: u32) -> String {
+    format!("{STREAM_PARENT_PATH}/{id}")
 }
 
 /// Path of the proxy with number `id`, on a connection to the manager.

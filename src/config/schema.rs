@@ -240,6 +240,12 @@ pub const AGENT_KEYS: &[Key<AgentConfig>] = &[
         "failed attempts to connect in a row that are each logged; later ones once a minute",
         |config, text| put(&mut config.loud_retries, value::retries(text)?),
     ),
+    key(
+        "AllowExec",
+        "no",
+        "yes: root on the manager's node may run commands on this one",
+        |config, text| put(&mut config.allow_exec, value::boolean(text)?),
+    ),
     keep_alive_time(),
     keep_alive_interval(),
     keep_alive_count(),
@@ -383,6 +389,7 @@ mod tests {
             reconnect_interval: None,
             manager_heartbeat_threshold: None,
             loud_retries: 1,
+            allow_exec: true,
             tcp_keep_alive: KeepAlive::default(),
             log: LogSettings {
                 level: Level::Error,

@@ -153,6 +153,8 @@ pub struct AgentConfig {
     pub manager_heartbeat_threshold: Option<Duration>,
     /// `ConnectionRetryCountUntilQuiet`: failed attempts to connect in a row that are each logged.
     pub loud_retries: u32,
+    /// `AllowExec`: whether the manager may have commands run on the node.
+    pub allow_exec: bool,
     /// `TCPKeepAliveTime`, `TCPKeepAliveInterval`, `TCPKeepAliveCount`, `TCPUserTimeout`.
     pub tcp_keep_alive: KeepAlive,
     /// `LogLevel`, `LogTarget`, `LogIsQuiet`.
@@ -172,6 +174,7 @@ impl AgentConfig {
             reconnect_interval: _,
             manager_heartbeat_threshold: _,
             loud_retries: _,
+            allow_exec: _,
             tcp_keep_alive,
             log: _,
         } = self;
@@ -199,6 +202,7 @@ impl AgentConfig {
             reconnect_interval: Some(Duration::from_secs(2)),
             manager_heartbeat_threshold: Some(Duration::from_secs(6)),
             loud_retries: LOUD_RETRIES,
+            allow_exec: false,
             tcp_keep_alive: KEEP_ALIVE,
             log: LogSettings::default(),
         }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::error::Error;
 use crate::bus::{
-    Body, Kind, Message,
+    Body, Flags, Kind, Message,
     body::{Arguments, ParseArguments},
     marshal::{Malformed, Reader},
     names::{
         DBUS_NAME, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, NODE_INTERFACE,
-        PROPERTIES_INTERFACE,
+        PROPERTIES_INTERFACE, STREAM_INTERFACE,
     },
 };
 
@@ -51,6 +51,13 @@ impl Call {
         arguments: &A,
     ) -> Self {
         Self::new(MANAGER_BUS_NAME, path, interface, method, arguments)
+    }
+
+    /// Lets the stream at `path` send so many bytes more; it is not answered.
+    pub fn grant(path: &str, bytes: u32) -> Self {
+        let Self { method, message } = Self::object(path, STREAM_INTERFACE, "Grant", &(bytes,));
+        let message = message.with_flags(Flags::NO_REPLY_EXPECTED);
+        Self { method, message }
     }
 
     /// All properties that the manager's object at `path` has on `interface`.

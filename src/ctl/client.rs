@@ -260,6 +260,24 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a call that is not answered.
+    pub fn tell(&mut self, call: Call) {
+        self.send(call);
+        self.link.flush();
+    }
+
+    /// The unique name by which the manager sends on the bus; none without a bus.
+    pub async fn manager_name(&mut self) -> Result<Option<String>, Error> {
+        if self.is_private {
+            return Ok(None);
+        }
+        let owner = (MANAGER_BUS_NAME,);
+        let call = Call::new(DBUS_NAME, DBUS_PATH, DBUS_NAME, "GetNameOwner", &owner);
+        let body = self.call(call, Subject::Fleet).await?;
+        let (name,): (&str,) = decode("GetNameOwner", &body)?;
+        Ok(Some(name.to_owned()))
+    }
+
     /// Has the bus deliver the ends of the node's jobs and the manager's departure.
     pub async fn watch_jobs(&mut self, node: &str) -> Result<(), Error> {
         let jobs = format!(

@@ -12,7 +12,7 @@ use super::{
     arguments::{
         read,
         table::{COMMANDS, HELP, OPTIONS, Opt, Spec},
-        words::{JOB_MODES, METRICS, ONLINE, SIGNALS, WHOM},
+        words::{JOB_MODES, LOG_FORMATS, METRICS, ONLINE, SIGNALS, WHOM, names},
     },
     call::Call,
     client::{self, Client, Executor},
@@ -143,6 +143,7 @@ impl<'a> Typed<'a> {
             }
             if typed.is_ended || !word.starts_with('-') {
                 typed.arguments.push(word);
+                typed.is_ended |= typed.arguments.len() >= spec.with_options;
             } else if word == "--" {
                 typed.is_ended = true;
             } else {
@@ -172,18 +173,12 @@ fn options(options: impl IntoIterator<Item = &'static Opt>) -> Candidates {
 
 /// The words that can be the value of an option.
 fn values(option: &str) -> &'static [&'static str] {
-    const SIGNAL_NAMES: [&str; SIGNALS.len()] = {
-        let mut names = [""; SIGNALS.len()];
-        let mut index = 0;
-        while index < names.len() {
-            names[index] = SIGNALS[index].0;
-            index += 1;
-        }
-        names
-    };
+    const SIGNAL_NAMES: [&str; SIGNALS.len()] = names(&SIGNALS);
+    const FORMATS: [&str; LOG_FORMATS.len()] = names(&LOG_FORMATS);
     match option {
         "job-mode" => &JOB_MODES,
         "kill-whom" => &WHOM,
+        "output" => &FORMATS,
         "signal" => &SIGNAL_NAMES,
         _ => &[],
     }
@@ -207,7 +202,7 @@ fn kinds(command: &str, typed: &[&str]) -> Vec<Kind> {
             _,
         ) => vec![],
         ("state show", _) | (_, []) => vec![Kind::Node],
-        ("start" | "restart", _) => vec![Kind::Unit],
+        ("start" | "restart", _) | ("logs", [_]) => vec![Kind::Unit],
         (
             "stop" | "reload" | "status" | "monitor" | "freeze" | "thaw" | "kill" | "reset-failed",
             _,

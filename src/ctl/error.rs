@@ -118,6 +118,15 @@ pub enum Error {
         /// Its result, as systemd or the manager names it.
         result: String,
     },
+    /// A stream ended before its source did.
+    Stream {
+        /// The node it came from.
+        node: String,
+        /// What it carried.
+        what: String,
+        /// Its result, as systemd or the manager names it.
+        result: String,
+    },
     /// Standard output can not be written.
     Output(io::Error),
 }
@@ -194,7 +203,8 @@ impl Error {
             Self::Offline { node }
             | Self::UnknownNode { node }
             | Self::UnknownUnit { node, .. }
-            | Self::Job { node, .. } => Some(node),
+            | Self::Job { node, .. }
+            | Self::Stream { node, .. } => Some(node),
             Self::Refused { node, .. } | Self::State { node, .. } => node.as_deref(),
             _ => None,
         }
@@ -215,7 +225,9 @@ impl Error {
             | Self::Flooded
             | Self::NoAnswer { .. } => ExitStatus::NoManager,
             Self::Offline { .. } => ExitStatus::NodeOffline,
-            Self::Job { result, .. } if result == "node-lost" => ExitStatus::NodeOffline,
+            Self::Job { result, .. } | Self::Stream { result, .. } if result == "node-lost" => {
+                ExitStatus::NodeOffline
+            }
             Self::UnknownNode { .. } | Self::UnknownUnit { .. } | Self::UnknownJob { .. } => {
                 ExitStatus::Unknown
             }
@@ -224,6 +236,7 @@ impl Error {
             | Self::Denied { .. }
             | Self::Refused { .. }
             | Self::Job { .. }
+            | Self::Stream { .. }
             | Self::Output(_) => ExitStatus::Failed,
         }
     }
@@ -314,6 +327,12 @@ impl fmt::Display for Error {
                 unit,
                 result,
             } => write_job(f, *kind, node, unit, result),
+            Self::Stream { node, what, result } => match result.as_str() {
+                "node-lost" => write!(f, "Node '{node}' was lost before {what} had ended"),
+                "unknown" => write!(f, "Node '{node}': it is not known how {what} ended"),
+                "limit" => write!(f, "Node '{node}' sent more of {what} than it was asked for"),
+                _ => write!(f, "Node '{node}': {what} ended: {result}"),
+            },
             Self::Output(error) => write!(f, "Can not write to standard output: {error}"),
         }
     }

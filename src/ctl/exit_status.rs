@@ -4,25 +4,26 @@ use std::process::ExitCode;
 
 /// The exit status of hirtectl. Scripts rely on these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum ExitStatus {
     /// What was asked for happened. A job with the result `skipped` (systemd found it not
     /// applicable) is a success here as it is for `systemctl`, and so is to show the status of a
     /// node that is offline or of a unit that is not running.
-    Done = 0,
+    Done,
     /// The manager, the node or systemd refused, or could do it only for a part of the fleet; or a
     /// job ended without success, or the output could not be written. Of `state diff` alone:
     /// something is not as the file wants it.
-    Failed = 1,
+    Failed,
     /// The command line or the state file is wrong, or `state diff` could not compare; nothing was
     /// done.
-    Usage = 2,
+    Usage,
     /// No bus, or no manager on it; or it went away or fell silent before it had answered.
-    NoManager = 3,
+    NoManager,
     /// The node is offline, or was lost before the job had ended (result `node-lost`).
-    NodeOffline = 4,
+    NodeOffline,
     /// The fleet has no such node, or the node has no such unit.
-    Unknown = 5,
+    Unknown,
+    /// What the command of `exec` ended with.
+    OfCommand(u8),
 }
 
 impl ExitStatus {
@@ -45,6 +46,21 @@ impl ExitStatus {
             Self::NoManager => "there is no manager that answers, or no way to it",
             Self::NodeOffline => "the node is offline, or was lost before its job had ended",
             Self::Unknown => "there is no such node, unit or job",
+            Self::OfCommand(_) => "what the command on the node ended with",
+        }
+    }
+
+    /// The number that the process ends with.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NoManager => 3,
+            Self::NodeOffline => 4,
+            Self::Unknown => 5,
+            Self::OfCommand(status) => status,
         }
     }
 
@@ -61,7 +77,7 @@ impl ExitStatus {
 
 impl From<ExitStatus> for ExitCode {
     fn from(status: ExitStatus) -> Self {
-        Self::from(status as u8)
+        Self::from(status.number())
     }
 }
 

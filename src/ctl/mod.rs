@@ -11,6 +11,7 @@ mod complete;
 mod daemon_reload;
 mod default_target;
 mod error;
+mod exec;
 mod exit_status;
 mod is_online;
 mod job;
@@ -19,6 +20,8 @@ mod list_jobs;
 mod list_nodes;
 mod list_unit_files;
 mod list_units;
+mod local_time;
+mod logs;
 mod metrics;
 mod monitor;
 mod nodes;
@@ -27,6 +30,7 @@ mod progress;
 mod set_loglevel;
 mod state;
 mod status;
+mod stream;
 mod unit_files;
 mod unit_operation;
 mod unit_status;
@@ -153,6 +157,8 @@ async fn carry_out(
             "listen" => metrics::listen(client, output).await,
             action => metrics::switch(client, output, action == "enable").await,
         },
+        Command::Logs(of) => logs::run(client, output, of).await,
+        Command::Exec { node, command } => exec::run(client, output, node, command).await,
         // Their ways part before.
         Command::IsOnline(_) | Command::State(_) | Command::Version => Ok(ExitStatus::Done),
     }

@@ -218,7 +218,7 @@ impl Output {
                 event: (self.form == Form::Lines).then_some("error"),
                 node: failure.node(),
                 message: &message,
-                status: status as u8,
+                status: status.number(),
             };
             self.json(&json::text(&failure), true);
         }
@@ -381,6 +381,11 @@ impl Output {
             Some(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Whether nothing can be written any more.
+    pub const fn is_closed(&self) -> bool {
+        self.error.is_some()
     }
 
     /// Writes out what was printed so far, for who watches the progress.

@@ -5,21 +5,29 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::geteuid;
+use smol::future::or;
+
 use super::{
     arguments::commands::full_names,
     call::{Call, decode},
     client::{Client, Signal, rule},
     error::{Error, Subject},
     exit_status::ExitStatus,
+    logs,
     nodes::{self, Node},
     output::{Cell, Column, Look, Output},
     unit_status::UnitStatus,
     units,
 };
-use crate::bus::{
-    Message,
-    body::PathRef,
-    names::{MANAGER_PATH, MONITOR_INTERFACE},
+use crate::{
+    bus::{
+        Message,
+        body::PathRef,
+        names::{MANAGER_PATH, MONITOR_INTERFACE},
+    },
+    limits,
+    reactor::sleep,
 };
 
 const NODE_LOOK: Look = Look {
@@ -48,6 +56,9 @@ const UNIT_COLUMNS: [Column; 5] = [
 /// What stands in a cell for which there is no value, so that scripts count the same columns.
 const NOTHING: &str = "-";
 
+/// How many entries of a unit's log are shown, as by `systemctl`.
+const LOG_LINES: u32 = 10;
+
 /// The manager's signal of a node that comes or goes.
 const CONNECTION: &str = "NodeConnectionStateChanged";
 /// How long a view that is shown again and again waits for more changes: those of one action come
@@ -59,13 +70,14 @@ const AGE_STEP: Duration = Duration::from_secs(1);
 /// Of what scripts were told already: the state of each node or unit.
 type Told = BTreeMap<String, String>;
 
-/// Shows all nodes, or the one that is named, or of that one the units that are named behind it.
+/// Shows all nodes, or the one that is named, or of that one the units that are named behind it; a
+/// single unit with the latest entries of its log.
 pub(super) async fn run(
     client: &mut Client,
     output: &mut Output,
     node_and_units: &[String],
 ) -> Result<ExitStatus, Error> {
-    show(client, output, node_and_units, &mut Told::new()).await
+    show(client, output, node_and_units, (true, &mut Told::new())).await
 }
 
 /// The same again whenever something changes, until the manager leaves.
@@ -98,7 +110,7 @@ pub(super) async fn watch(
     let mut told = Told::new();
     loop {
         output.wipe();
-        match show(client, output, node_and_units, &mut told).await {
+        match show(client, output, node_and_units, (false, &mut told)).await {
             Err(error) if error.status() == ExitStatus::NoManager => return Err(error),
             Err(error) => {
                 output.fail(&error);
@@ -150,7 +162,7 @@ async fn show(
     client: &mut Client,
     output: &mut Output,
     node_and_units: &[String],
-    told: &mut Told,
+    (with_log, told): (bool, &mut Told),
 ) -> Result<ExitStatus, Error> {
     match node_and_units {
         [] => {
@@ -165,7 +177,7 @@ async fn show(
         }
         [node, units @ ..] => {
             let units = full_names(units);
-            of_units(client, output, node, &units, told).await
+            of_units(client, output, (node, &units), (with_log, told)).await
         }
     }
 }
@@ -203,9 +215,8 @@ fn is_news(told: &mut Told, name: &str, state: String) -> bool {
 async fn of_units(
     client: &mut Client,
     output: &mut Output,
-    node: &str,
-    units: &[String],
-    told: &mut Told,
+    (node, units): (&str, &[String]),
+    (with_log, told): (bool, &mut Told),
 ) -> Result<ExitStatus, Error> {
     let every_interface = "";
     let (found, failures) = units::ask_each(
@@ -227,7 +238,14 @@ async fn of_units(
     .await?;
     match (&found[..], units) {
         ([], _) => {}
-        ([(_, unit)], [_]) => unit.print(output),
+        ([(_, unit)], [_]) => {
+            let log = if with_log && output.is_text() {
+                latest_log(client, node, &unit.unit).await
+            } else {
+                Vec::new()
+            };
+            unit.print(output, &log);
+        }
         _ => print_units(output, found.iter().map(|(_, unit)| unit)),
     }
     for (name, unit) in &found {
@@ -236,6 +254,23 @@ async fn of_units(
         }
     }
     Ok(output.complain_of_each(&failures))
+}
+
+/// The latest entries of a unit's log. Nothing where there are none to be had: for another user than
+/// root, or from an agent that knows no logs.
+async fn latest_log(client: &mut Client, node: &str, unit: &str) -> Vec<String> {
+    if !geteuid().is_root() {
+        return Vec::new();
+    }
+    let log = async {
+        let lines = logs::last_lines(client, node, unit, LOG_LINES).await;
+        lines.unwrap_or_default()
+    };
+    let late = async {
+        sleep(limits::CLIENT_CALL).await;
+        Vec::new()
+    };
+    or(log, late).await
 }
 
 fn print_units<'u>(output: &mut Output, units: impl Iterator<Item = &'u UnitStatus>) {

@@ -96,8 +96,9 @@ impl UnitStatus {
         .join(" ")
     }
 
-    /// Prints it for people as `systemctl status` does, a property on a line.
-    pub fn print(&self, output: &mut Output) {
+    /// Prints it for people as `systemctl status` does, a property on a line, and behind that what
+    /// was logged of it.
+    pub fn print(&self, output: &mut Output, log: &[String]) {
         let colour = Colour::of_state(&self.active);
         let bullet = match self.active.as_str() {
             "failed" => "×",
@@ -135,6 +136,12 @@ impl UnitStatus {
             if let Some(value) = value {
                 property_line(output, label, &[value.as_str().into()]);
             }
+        }
+        if !log.is_empty() {
+            output.line("");
+        }
+        for line in log {
+            output.line(line);
         }
     }
 

@@ -61,6 +61,22 @@ fn decode_signal(message: &Message) -> Option<FromPeer> {
             let (target, unit) = message.body.parse().ok()?;
             Some(FromPeer::ProxyRemoved { target, unit })
         }
+        "StreamData" => {
+            let (stream, channel, data) = message.body.parse().ok()?;
+            Some(FromPeer::StreamData {
+                stream,
+                channel,
+                data,
+            })
+        }
+        "StreamEnd" => {
+            let (stream, status, result) = message.body.parse().ok()?;
+            Some(FromPeer::StreamEnd {
+                stream,
+                status,
+                result,
+            })
+        }
         _ => decode_unit_signal(message),
     }
 }

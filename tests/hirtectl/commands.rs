@@ -438,3 +438,56 @@ fn a_terminal_is_told_what_is_waited_for() {
     let piped = wait(piped);
     assert_eq!((piped.stdout, piped.stderr), (Vec::new(), Vec::new()));
 }
+
+#[test]
+fn logs_are_shown_and_stand_behind_the_status_of_a_unit() {
+    let (bus, manager) = bus_with(Fleet::default());
+    let entry = "Nov 14 22:13:20 rpi4 httpd[7]: Serving\n";
+    bus.run(&["logs", "rpi4", "logged", "-fn5", "--since=-1h"])
+        .expect(DONE, entry, "");
+    assert_eq!(
+        manager.calls().last().unwrap(),
+        "OpenLog rpi4 logged.service follow lines since"
+    );
+    let run = bus.run(&["logs", "--json", "rpi4", "logged"]);
+    assert_eq!(run.status, Some(DONE), "{run:?}");
+    assert!(
+        run.stdout.starts_with("{\"__REALTIME_TIMESTAMP\""),
+        "{run:?}"
+    );
+    assert_eq!(run.stdout.lines().count(), 1, "{run:?}");
+    bus.run(&["logs", "rpi4", "other"]).expect(
+        FAILED,
+        "",
+        "Node 'rpi4': Unknown method OpenLog. (org.freedesktop.DBus.Error.UnknownMethod)\n",
+    );
+    let run = bus.run(&["status", "rpi4", "logged"]);
+    let is_root = rustix::process::geteuid().is_root();
+    assert_eq!(
+        run.stdout.ends_with(&format!("\n\n{entry}")),
+        is_root,
+        "{run:?}"
+    );
+    let run = bus.run(&["logs", "-o", "verbos", "rpi4", "logged"]);
+    assert_eq!(run.status, Some(USAGE), "{run:?}");
+}
+
+#[test]
+fn a_command_on_a_node_ends_with_its_own_status() {
+    let (bus, manager) = bus_with(Fleet::default());
+    bus.run(&["exec", "rpi4", "exit", "--help", "--", "7"])
+        .expect(7, "out\n", "err\n");
+    assert_eq!(
+        manager.calls().last().unwrap(),
+        "Exec rpi4 exit|--help|--|7"
+    );
+    bus.run(&["exec", "rpi4", "true"])
+        .expect(DONE, "out\n", "err\n");
+    bus.run(&["exec", "rpi4", "lost"]).expect(
+        NODE_OFFLINE,
+        "out\n",
+        "err\nNode 'rpi4' was lost before the command had ended\n",
+    );
+    bus.run(&["exec", "sleeper", "true"])
+        .expect(NODE_OFFLINE, "", "Node 'sleeper' is offline\n");
+}

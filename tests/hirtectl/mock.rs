@@ -4,7 +4,8 @@
 //! `vanish` makes the manager leave after its reply and `vanish-before-reply` before it, the job of
 //! `early` ends before the reply, that of `endless` never, `other-first` and `storm` have other
 //! jobs end before; the job of `measured` comes with metrics, that of `unplug` makes its node go
-//! offline. A monitor of `vanish` tells one of each signal, and then the manager leaves.
+//! offline. `logged` alone has a log. What `exec` runs ends with its last word as status, or
+//! with its node if that is `lost`. A monitor of `vanish` tells one of each signal, and then the manager leaves.
 //! Nodes: those of the fleet, and `stubborn`, which answers no call in time, `stranger`, which
 //! answers nonsense, and `it's, \ odd`.
 
@@ -17,7 +18,7 @@ use std::{
 
 use hirte::bus::names::{
     JOB_PARENT_PATH, MANAGER_BUS_NAME, MANAGER_INTERFACE, MANAGER_PATH, METRICS_INTERFACE,
-    METRICS_PATH, MONITOR_INTERFACE, job_path, node_path,
+    METRICS_PATH, MONITOR_INTERFACE, STREAM_INTERFACE, STREAM_PARENT_PATH, job_path, node_path,
 };
 use serde::Serialize;
 use smol::stream::StreamExt;
@@ -413,6 +414,25 @@ impl Mock {
                     .collect();
                 (reply(call, &changes), true)
             }
+            "OpenLog" => {
+                let (unit, options): (&str, HashMap<&str, Variant<'_>>) =
+                    body.deserialize().unwrap();
+                let mut names: Vec<&str> = options.into_keys().collect();
+                names.sort_unstable();
+                self.record(&[member, node, unit, &names.join(" ")]);
+                (Self::log(call, unit), true)
+            }
+            "Exec" => {
+                let words: Vec<&str> = body.deserialize().unwrap();
+                self.record(&[member, node, &words.join("|")]);
+                let (status, result) = match words.last() {
+                    Some(&"lost") => (-1, "node-lost"),
+                    Some(word) => (word.parse().unwrap_or(0), "exited"),
+                    None => (0, "exited"),
+                };
+                let pieces: [(u32, &[u8]); 2] = [(1, b"out\n"), (2, b"err\n")];
+                (stream(call, &pieces, (status, result)), true)
+            }
             "GetUnitProperties" => {
                 let (unit, interface): (&str, &str) = body.deserialize().unwrap();
                 assert_eq!(interface, "");
@@ -424,6 +444,18 @@ impl Mock {
                 self.job(node, unit, call)
             }
         }
+    }
+
+    /// The log of the only unit that has one; for others this is an agent that knows no logs.
+    fn log(call: &Message, unit: &str) -> Messages {
+        if unit != "logged.service" {
+            let error = "org.freedesktop.DBus.Error.UnknownMethod";
+            return refuse(call, error, "Unknown method OpenLog.");
+        }
+        let entry = br#"{"__REALTIME_TIMESTAMP":"1700000000000000","_COMM":"httpd","_PID":"7","MESSAGE":"Serving"}"#;
+        let (start, rest) = entry.split_at(20);
+        let pieces: [(u32, &[u8]); 3] = [(1, start), (1, rest), (1, b"\n")];
+        stream(call, &pieces, (0, "exited"))
     }
 
     fn enable(call: &Message, units: &[&str]) -> Messages {
@@ -635,6 +667,21 @@ fn at_once(call: &Message, unit: &str) -> Messages {
         }
         _ => reply(call, &()),
     }
+}
+
+/// A stream with all that it brings, for the caller alone.
+fn stream(call: &Message, pieces: &[(u32, &[u8])], end: (i32, &str)) -> Messages {
+    let object = format!("{STREAM_PARENT_PATH}/1");
+    let header = call.header();
+    let signal = |member: &'static str| {
+        Message::signal(object.as_str(), STREAM_INTERFACE, member)
+            .destination(header.sender().unwrap().to_owned())
+    };
+    let mut messages = reply(call, &path(&object));
+    let data = pieces.iter().map(|piece| signal("Data").build(piece));
+    messages.extend(data.map(Result::unwrap));
+    messages.push(signal("End").build(&end).unwrap());
+    messages
 }
 
 fn told<B: Serialize + DynamicType>(member: &str, body: &B) -> Message {

@@ -422,6 +422,9 @@ impl Checker {
                 self.views.signalled(None, signal)
             }
             Signal::PeerRemoved { .. } => Err("PeerRemoved is sent to all".to_owned()),
+            Signal::StreamData { .. } | Signal::StreamEnd { .. } => {
+                Err("a stream is told to all".to_owned())
+            }
             Signal::PropertiesChanged { object, changed } => match object {
                 Object::Job(id) => {
                     let job = self.jobs.get(id).filter(|job| job.phase != Phase::Asked);

@@ -83,6 +83,8 @@ impl NodeHost {
                 reconnect_interval: Some(Duration::from_secs(2)),
                 manager_threshold: Some(Duration::from_secs(6)),
                 loud_retries: 10,
+                allow_exec: true,
+                is_of_user: false,
                 systemd: access,
                 machine_id: String::new(),
             },
@@ -264,7 +266,12 @@ impl World {
             | agent::Action::ReplyError { .. }
             | agent::Action::WatchClient(_)
             | agent::Action::UnwatchClient(_) => self.agent_acts_on_bus(node, action),
-            agent::Action::Log(..)
+            // No client of the simulation asks for a stream.
+            agent::Action::OpenSource { .. }
+            | agent::Action::ReadSource { .. }
+            | agent::Action::DrainSource { .. }
+            | agent::Action::CloseSource { .. }
+            | agent::Action::Log(..)
             | agent::Action::Ready
             | agent::Action::Status(_)
             | agent::Action::Watchdog

@@ -132,6 +132,24 @@ impl State {
             expect_signature(&call, "s")?;
             let (unit,): (String,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
             self.stop_dependency(turn, caller, &unit)
+        } else if call.member == "OpenLog" {
+            expect_signature(&call, "sa{sv}su")?;
+            self.open_log(turn, caller, &call.body)
+        } else if call.member == "Exec" {
+            expect_signature(&call, "assu")?;
+            self.exec(turn, caller, &call.body)
+        } else if call.member == "StreamGrant" {
+            expect_signature(&call, "uu")?;
+            let (id, bytes) = call.body.parse().map_err(|reason| unreadable(&reason))?;
+            self.grant_stream(turn, id, bytes);
+            self.reply(turn, caller, Ok(Body::default()));
+            Ok(())
+        } else if call.member == "StreamClose" {
+            expect_signature(&call, "u")?;
+            let (id,) = call.body.parse().map_err(|reason| unreadable(&reason))?;
+            self.close_stream(turn, id);
+            self.reply(turn, caller, Ok(Body::default()));
+            Ok(())
         } else if call.member == "SetLogLevel" {
             expect_signature(&call, "s")?;
             self.set_log_level(turn, caller, &call.body)

@@ -1,8 +1,10 @@
 //! What reaches the state, and what the state wants done: plain data, as recorded runs show it.
 
 mod local;
+mod source;
 
 pub use local::{FromBus, LocalCall, Method, Object, Target};
+pub use source::FromSource;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -46,6 +48,13 @@ pub enum Event {
     },
     /// From the message bus.
     Bus(FromBus),
+    /// From the source of a stream.
+    Source {
+        /// Number of the source, from [`Action::OpenSource`].
+        number: u64,
+        /// What it reported.
+        event: FromSource,
+    },
     /// How the log is set: comes first after the start, and when its settings were read again.
     LogSettings {
         /// The least level that is logged.
@@ -64,6 +73,7 @@ pub struct Pace {
     pub reconnect_interval: Option<Duration>,
     pub manager_threshold: Option<Duration>,
     pub loud_retries: u32,
+    pub allow_exec: bool,
 }
 
 /// What the connection to the manager reports.
@@ -210,6 +220,28 @@ pub enum Action {
     WatchClient(String),
     /// Report it no more.
     UnwatchClient(String),
+    /// Make the pipes to which standard output and standard error of a unit go.
+    OpenSource {
+        /// Number of the source, never used twice while the system runs.
+        number: u64,
+    },
+    /// Read so many bytes more of a source when they come.
+    ReadSource {
+        /// Number of the source.
+        number: u64,
+        /// How many.
+        bytes: u32,
+    },
+    /// Nobody writes to a source any more: it is drained once what is in its pipes was read.
+    DrainSource {
+        /// Number of the source.
+        number: u64,
+    },
+    /// Remove the pipes of a source.
+    CloseSource {
+        /// Number of the source.
+        number: u64,
+    },
     /// Connect to the manager at this D-Bus address from here on.
     SetManagerAddress(String),
     /// Tell the service manager that the start is complete.

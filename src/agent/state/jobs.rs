@@ -266,6 +266,7 @@ impl State {
     pub(super) fn job_removed(&mut self, turn: &mut Turn<'_>, number: u32, result: &str) {
         self.jobs.running.remove(&number);
         self.order_ended(turn, number, result);
+        self.stream_job_ended(turn, number, result);
         let Some(job) = self.jobs.take(number) else {
             return;
         };

@@ -237,7 +237,7 @@ impl State {
         self.settings.manager = address;
         turn.act(Action::CloseManager);
         self.note_disconnection(turn);
-        self.forget_manager();
+        self.forget_manager(turn);
         self.timers.clear(Timer::ManagerRetry);
         self.manager.retry.succeeded();
         // Before the first attempt systemd is waited for.
@@ -264,7 +264,7 @@ impl State {
         };
         turn.log(level, line);
         turn.act(Action::CloseManager);
-        self.forget_manager();
+        self.forget_manager(turn);
         self.retry_manager(turn, next);
     }
 
@@ -315,13 +315,14 @@ impl State {
             next
         };
         self.note_disconnection(turn);
-        self.forget_manager();
+        self.forget_manager(turn);
         turn.act(Action::Status("Trying to connect to manager".to_owned()));
         self.retry_manager(turn, next);
     }
 
     /// Nothing of a connection outlives it: its requests are not answered, its jobs not reported.
-    pub(super) fn forget_manager(&mut self) {
+    pub(super) fn forget_manager(&mut self, turn: &mut Turn<'_>) {
+        self.close_streams(turn);
         self.manager.phase = Phase::Idle;
         self.manager.ping = None;
         self.jobs.forget_requests();
@@ -446,6 +447,7 @@ impl State {
         settings.reconnect_interval = pace.reconnect_interval;
         settings.manager_threshold = pace.manager_threshold;
         settings.loud_retries = pace.loud_retries;
+        settings.allow_exec = pace.allow_exec;
         let longest = pace.reconnect_interval.unwrap_or_default();
         self.manager.retry.set(longest, pace.loud_retries);
         for timer in [Timer::Heartbeat, Timer::Ping, Timer::ManagerSilence] {

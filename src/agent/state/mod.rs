@@ -13,6 +13,7 @@
 //! - `local`: the message bus of the node, and what its clients call
 //! - `proxies`, `target`: services of this node that stand for units of others
 //! - `dependencies`: units of this node on which others depend
+//! - `streams`, `transient`: logs and output of commands for the manager
 //! - `orders`: units that the agent itself starts and stops
 //! - `units`: what is known of the units
 //! - `watch`: what the manager is told of them
@@ -29,9 +30,11 @@ mod orders;
 mod proxies;
 mod requests;
 mod retry;
+mod streams;
 mod systemd;
 mod target;
 mod timers;
+mod transient;
 mod units;
 mod watch;
 
@@ -44,8 +47,8 @@ use serde::{Deserialize, Serialize};
 
 use self::timers::Timer;
 pub use event::{
-    Action, Content, Event, FromBus, FromManager, FromSystemd, IncomingCall, LocalCall, Method,
-    Object, Outgoing, Pace, Target,
+    Action, Content, Event, FromBus, FromManager, FromSource, FromSystemd, IncomingCall, LocalCall,
+    Method, Object, Outgoing, Pace, Target,
 };
 pub(super) use jobs::job_number;
 pub use target::BadTarget;
@@ -72,6 +75,10 @@ pub struct Settings {
     /// Failed attempts in a row to reach the manager that are each logged; later ones are once a
     /// minute.
     pub loud_retries: u32,
+    /// Whether the manager may have commands run on the node.
+    pub allow_exec: bool,
+    /// Whether systemd is that of a user, whose journal is another one.
+    pub is_of_user: bool,
     /// How systemd is reached.
     pub systemd: SystemdAccess,
     /// The machine's id (machine-id(5)), for `GetMachineId`; empty if it has none.
@@ -105,6 +112,7 @@ pub struct State {
     proxies: proxies::Proxies,
     dependencies: dependencies::Dependencies,
     orders: orders::Orders,
+    streams: streams::Streams,
     /// Whether the service manager knows that the start is complete.
     is_ready: bool,
     /// Whether the manager wants to know how long systemd's jobs take.
@@ -148,6 +156,7 @@ impl State {
             proxies: proxies::Proxies::default(),
             dependencies: dependencies::Dependencies::default(),
             orders: orders::Orders::default(),
+            streams: streams::Streams::default(),
             is_ready: false,
             measures_jobs: false,
             settings,
@@ -167,6 +176,7 @@ impl State {
             Event::Manager { connection, event } => self.manager_reported(turn, connection, event),
             Event::Systemd { connection, event } => self.systemd_reported(turn, connection, event),
             Event::Bus(event) => self.bus_reported(turn, event),
+            Event::Source { number, event } => self.source_reported(turn, number, event),
             Event::LogSettings { level, target } => self.log_set(turn, level, target),
         }
     }
@@ -201,7 +211,7 @@ impl State {
     }
 
     fn end(&mut self, turn: &mut Turn<'_>, status: u8) {
-        self.forget_manager();
+        self.forget_manager(turn);
         self.systemd.stop();
         self.requests.clear();
         self.timers.clear_all();

@@ -34,6 +34,11 @@ pub(super) enum Purpose {
         /// The method called.
         method: Cow<'static, str>,
     },
+    /// The unit of a stream is to start.
+    Stream {
+        /// Number of the stream's source.
+        number: u64,
+    },
     /// The manager wants a job to be canceled.
     CancelJob {
         /// Who gets the answer.
@@ -243,6 +248,7 @@ impl State {
                 }
                 self.reply(turn, caller, result);
             }
+            Purpose::Stream { number } => self.stream_unit_answered(turn, number, result),
             Purpose::CancelJob { caller } => self.reply(turn, caller, result),
             Purpose::CancelLateJob { unit } => {
                 if let Err(error) = result {
@@ -285,6 +291,9 @@ impl State {
                 turn.log(Level::Warn, format!("{method}: {}", overdue().message));
                 self.reply(turn, caller, Err(overdue()));
             }
+            Purpose::Stream { number } => {
+                self.stream_unit_answered(turn, number, Err(overdue()));
+            }
             Purpose::CancelJob { caller } => self.reply(turn, caller, Err(overdue())),
             Purpose::CancelLateJob { unit } => {
                 let line = format!("The late job of {unit} can not be canceled: {}", overdue());
@@ -311,6 +320,9 @@ impl State {
                 }
                 Purpose::Relay { caller, .. } | Purpose::CancelJob { caller } => {
                     self.reply(turn, caller, Err(lost));
+                }
+                Purpose::Stream { number } => {
+                    self.stream_unit_answered(turn, number, Err(lost));
                 }
                 Purpose::CancelLateJob { unit } => {
                     let line = format!("The late job of {unit} can not be canceled: {lost}");

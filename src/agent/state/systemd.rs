@@ -132,13 +132,17 @@ impl State {
             FromSystemd::UnitNew { unit } => self.unit_new(turn, &unit),
             FromSystemd::UnitRemoved { unit } if !self.systemd.is_reloading => {
                 self.unit_removed(turn, &unit);
+                self.stream_unit_gone(turn, &unit);
             }
             FromSystemd::UnitRemoved { .. } => {}
             FromSystemd::UnitProperties {
                 unit,
                 interface,
                 changed,
-            } => self.unit_properties(turn, &unit, &interface, &changed),
+            } => {
+                self.unit_properties(turn, &unit, &interface, &changed);
+                self.stream_unit_changed(turn, &unit, &interface, &changed);
+            }
             FromSystemd::Reloading(is_reloading) => self.systemd_reloads(turn, is_reloading),
             FromSystemd::Unreadable(reason) => {
                 let line = format!("A signal of systemd can not be read: {reason}");
@@ -204,7 +208,9 @@ impl State {
         }
         self.report_differences(turn, &earlier);
         self.send_orders(turn);
+        self.check_stream_units(turn);
         if !self.manager.has_tried() {
+            self.stop_forgotten_streams(turn);
             self.recover_dependencies();
             self.connect_manager(turn);
             self.become_ready(turn);
@@ -272,7 +278,10 @@ impl State {
 
     pub(super) fn units_refreshed(&mut self, turn: &mut Turn<'_>, result: Result<Body, CallError>) {
         match self.replace_units(result) {
-            Ok(earlier) => self.report_differences(turn, &earlier),
+            Ok(earlier) => {
+                self.report_differences(turn, &earlier);
+                self.check_stream_units(turn);
+            }
             Err(error) => {
                 let line = format!("The units are not known after a reload of systemd: {error}");
                 turn.log(Level::Warn, line);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     read::Words,
-    words::{JobMode, Limit, MetricsAction, Signal, Wait, Whom, Whose},
+    words::{JobMode, Limit, LogFormat, MetricsAction, Signal, Wait, Whom, Whose},
 };
 use crate::{bus::JobKind, ctl::output::Form};
 
@@ -46,6 +46,11 @@ pub(in crate::ctl) enum Command {
         level: String,
     },
     Metrics(MetricsAction),
+    Logs(Logs),
+    Exec {
+        node: String,
+        command: Vec<String>,
+    },
     State(State),
     Version,
 }
@@ -82,6 +87,24 @@ pub(in crate::ctl) struct Job {
     pub mode: JobMode,
     /// Do not wait for the ends.
     pub no_block: bool,
+}
+
+/// Of which unit the log is shown, which entries, and how.
+#[derive(Debug, PartialEq)]
+pub(in crate::ctl) struct Logs {
+    pub node: String,
+    pub unit: String,
+    /// Only the latest.
+    pub lines: Option<u32>,
+    /// Go on with what comes.
+    pub follow: bool,
+    /// Not before this time.
+    pub since: Option<String>,
+    /// Not after this time.
+    pub until: Option<String>,
+    /// The least severe, or a range.
+    pub priority: Option<String>,
+    pub format: LogFormat,
 }
 
 /// What is done with the declared state of the fleet.
@@ -182,6 +205,14 @@ impl Command {
                 is_stream = action.0 == "listen";
                 Self::Metrics(action)
             }
+            "logs" => {
+                is_stream = true;
+                Self::Logs(logs(words)?)
+            }
+            "exec" => Self::Exec {
+                node: argument(words, 0),
+                command: words.arguments.get(1..).unwrap_or_default().to_vec(),
+            },
             "state show" => Self::State(State::Show(Show {
                 nodes: words.arguments.clone(),
                 exact: words.has("exact"),
@@ -235,6 +266,25 @@ fn units(words: &Words) -> Units {
         node: argument(words, 0),
         units: full_names(words.arguments.get(1..).unwrap_or_default()),
     }
+}
+
+fn logs(words: &Words) -> Result<Logs, String> {
+    let text = |option| words.value(option).map(str::to_owned);
+    let format = words.parsed("output")?.unwrap_or_default();
+    Ok(Logs {
+        node: argument(words, 0),
+        unit: full_name(&argument(words, 1)),
+        lines: words.parsed("lines")?,
+        follow: words.has("follow"),
+        since: text("since"),
+        until: text("until"),
+        priority: text("priority"),
+        format: if words.has("json") {
+            LogFormat::Json
+        } else {
+            format
+        },
+    })
 }
 
 fn unit_files(words: &Words) -> UnitFiles {

@@ -36,7 +36,7 @@ pub(super) fn overview() -> String {
     );
     for status in ExitStatus::ALL {
         // Writing to a String does not fail.
-        let _ = writeln!(text, "  {} {}", status as u8, status.meaning());
+        let _ = writeln!(text, "  {} {}", status.number(), status.meaning());
     }
     text
 }

@@ -81,7 +81,7 @@ fn meant<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Strin
 mod tests {
     use super::{
         commands::{Job, List, Units},
-        words::JobMode,
+        words::{JobMode, LogFormat},
         *,
     };
     use crate::bus::JobKind;
@@ -150,6 +150,32 @@ mod tests {
     }
 
     #[test]
+    fn options_behind_the_node_of_exec_are_those_of_the_command() {
+        for args in [
+            &["exec", "rpi4", "ls", "-l", "--help", "--", "a"][..],
+            &["exec", "rpi4", "--", "ls", "-l", "--help", "--", "a"],
+            &["exec", "--", "rpi4", "ls", "-l", "--help", "--", "a"],
+        ] {
+            let command = ["ls", "-l", "--help", "--", "a"].map(str::to_owned);
+            let (node, command) = ("rpi4".to_owned(), command.to_vec());
+            assert_eq!(run(args), Ok(Command::Exec { node, command }));
+        }
+        assert!(help_text(&["exec", "--help"]).contains("AllowExec"));
+        assert_eq!(usage(&["exec", "rpi4"]), "Missing argument: COMMAND...");
+    }
+
+    #[test]
+    fn the_log_is_followed_without_a_value() {
+        let Ok(Command::Logs(logs)) = run(&["logs", "rpi4", "a", "-fn5", "--since=-1h"]) else {
+            panic!("no command");
+        };
+        assert!(logs.follow);
+        assert_eq!(logs.unit, "a.service");
+        assert_eq!((logs.lines, logs.since.as_deref()), (Some(5), Some("-1h")));
+        assert_eq!(logs.format, LogFormat::Short);
+    }
+
+    #[test]
     fn help_is_found_in_every_way() {
         for args in [&["help"][..], &["--help"], &["-h"], &["-vh"]] {
             let text = help_text(args);
@@ -190,10 +216,10 @@ mod tests {
     #[test]
     fn wrong_use_is_told() {
         for (args, complaint) in [
-            (&["bogus"][..], "Unknown command 'bogus'"),
-            (&["help", "bogus"], "Unknown command 'bogus'"),
-            (&["--help", "bogus"], "Unknown command 'bogus'"),
-            (&["--bogus", "start"], "Unknown option '--bogus'"),
+            (&["frobnicate"][..], "Unknown command 'frobnicate'"),
+            (&["help", "frobnicate"], "Unknown command 'frobnicate'"),
+            (&["--help", "frobnicate"], "Unknown command 'frobnicate'"),
+            (&["--frobnicate", "start"], "Unknown option '--frobnicate'"),
             (&["--", "start"], "Unknown command 'start'"),
             (&[], "No command given"),
             (&["start", "rpi4"], "Missing argument: UNIT..."),

@@ -27,8 +27,12 @@ impl Words {
         let (command, rest) = take_command(words)?;
         read.command = command;
         let mut words = rest.into_iter();
+        let with_options = command.map_or(usize::MAX, |spec| spec.with_options);
         while let Some(word) = words.next() {
             if word == "--" {
+                read.arguments.extend(words.by_ref().cloned());
+            } else if read.arguments.len() >= with_options {
+                read.arguments.push(word.clone());
                 read.arguments.extend(words.by_ref().cloned());
             } else if let Some(long) = word.strip_prefix("--") {
                 read.long(long, &mut words)?;

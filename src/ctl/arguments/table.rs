@@ -16,6 +16,8 @@ pub(in crate::ctl) struct Spec {
     pub least: usize,
     /// The most arguments.
     pub most: usize,
+    /// Behind so many arguments there are no options: all words are arguments.
+    pub with_options: usize,
     pub options: &'static [Opt],
 }
 
@@ -99,6 +101,7 @@ const fn command(
         arguments,
         least: count.0,
         most: count.1,
+        with_options: MANY,
         options,
     }
 }
@@ -293,6 +296,49 @@ pub(in crate::ctl) const COMMANDS: &[Spec] = &[
         "Measure jobs on the manager and all agents: switch it on or off, or print what is measured \
          until Ctrl-C.",
     ),
+    command(
+        "logs",
+        "NODE UNIT",
+        (2, 2),
+        &[
+            Opt::with_value("lines", "N", "show only so many of the latest entries").short('n'),
+            Opt::switch("follow", "go on with what comes, until Ctrl-C").short('f'),
+            Opt::with_value(
+                "since",
+                "TIME",
+                "not before this time, as journalctl takes it: \"2026-01-31 12:00\", yesterday, -1h",
+            )
+            .short('S'),
+            Opt::with_value("until", "TIME", "not after this time").short('U'),
+            Opt::with_value(
+                "priority",
+                "PRIORITY",
+                "only entries of this priority and more severe ones, or of a range: err, warning, \
+                 0..3",
+            )
+            .short('p'),
+            Opt::with_value(
+                "output",
+                "FORMAT",
+                "how: short (default), short-precise, short-iso, short-unix, cat or json",
+            )
+            .short('o'),
+            JSON,
+        ],
+        "Show what a node's journal has of a unit. For root only.",
+    ),
+    Spec {
+        with_options: 1,
+        ..command(
+            "exec",
+            "NODE COMMAND...",
+            (2, MANY),
+            &[],
+            "Run a command on a node, show what it writes, and end with its exit status: a program \
+             and its arguments, or one word for /bin/sh -c. For root only, and only where the \
+             node's agent has AllowExec=yes. Options stand before the node.",
+        )
+    },
     command(
         "state show",
         "[NODE...]",

@@ -115,6 +115,58 @@ impl Default for Whom {
     }
 }
 
+/// How entries of a log are shown, by the words of `journalctl -o`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::ctl) enum LogFormat {
+    /// As syslog files.
+    #[default]
+    Short,
+    /// The same, with microseconds.
+    ShortPrecise,
+    /// With the date and the offset of the time zone.
+    ShortIso,
+    /// Seconds since 1970, with microseconds.
+    ShortUnix,
+    /// Messages only.
+    Cat,
+    /// The lines of the node, unchanged.
+    Json,
+}
+
+/// The words of [`LogFormat`].
+pub(in crate::ctl) const LOG_FORMATS: [(&str, LogFormat); 6] = [
+    ("short", LogFormat::Short),
+    ("short-precise", LogFormat::ShortPrecise),
+    ("short-iso", LogFormat::ShortIso),
+    ("short-unix", LogFormat::ShortUnix),
+    ("cat", LogFormat::Cat),
+    ("json", LogFormat::Json),
+];
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const WORDS: [&str; LOG_FORMATS.len()] = names(&LOG_FORMATS);
+        let word = one_of(text, &WORDS)?;
+        let found = LOG_FORMATS.iter().find(|(known, _)| *known == word);
+        Ok(found.map(|(_, format)| *format).unwrap_or_default())
+    }
+}
+
+/// The words of a list of words and what they stand for.
+pub(in crate::ctl) const fn names<T, const N: usize>(
+    words: &[(&'static str, T); N],
+) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut index = 0;
+    while index < N {
+        names[index] = words[index].0;
+        index += 1;
+    }
+    names
+}
+
 /// The number of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ctl) struct Signal(pub i32);
@@ -228,6 +280,10 @@ mod tests {
             error.ends_with("ignore-requirements, did you mean 'fail'?"),
             "{error}"
         );
+        for (word, format) in LOG_FORMATS {
+            assert_eq!(word.parse(), Ok(format));
+        }
+        assert!("verbose".parse::<LogFormat>().is_err());
         assert_eq!("500".parse(), Ok(Wait(Duration::from_millis(500))));
         assert_eq!("0".parse(), Ok(Wait(Duration::ZERO)));
         assert!(

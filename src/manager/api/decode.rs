@@ -6,7 +6,9 @@ use crate::{
         Body, CallError, JobKind, Kind, Message, error_name, interface, marshal::Malformed, names,
         relay,
     },
-    manager::state::event::{Call, Client, Dialect, Event, Method, Object},
+    manager::state::event::{
+        Call, Client, Dialect, Event, Method, Object, StreamKind, StreamMethod,
+    },
 };
 
 /// What a message on the API's bus is.
@@ -100,6 +102,10 @@ pub fn arguments(interface: &str, message: Message) -> Result<Method, Malformed>
         (names::JOB_INTERFACE, "Cancel") => Method::CancelJob,
         (names::MANAGER_INTERFACE, "CreateMonitor") => Method::CreateMonitor,
         (names::MONITOR_INTERFACE, _) => return monitor::method(&member, &body),
+        (names::STREAM_INTERFACE, "Grant") => {
+            Method::Stream(StreamMethod::Grant(body.parse::<(_,)>()?.0))
+        }
+        (names::STREAM_INTERFACE, _) => Method::Stream(StreamMethod::Close),
         (names::NODE_INTERFACE, _) => return node_method(member, body),
         _ => Method::Refused(CallError::new(
             error_name::UNKNOWN_METHOD,
@@ -120,6 +126,12 @@ fn node_method(member: String, body: Body) -> Result<Method, Malformed> {
         return Ok(Method::StartTransientUnit {
             unit,
             mode,
+            arguments: body,
+        });
+    }
+    if let Some(kind) = StreamKind::of_method(&member) {
+        return Ok(Method::OpenStream {
+            kind,
             arguments: body,
         });
     }
@@ -147,7 +159,7 @@ fn set_property(body: &Body) -> Result<Method, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Value;
+    use crate::bus::{Value, body::Entry};
 
     fn decoded(path: &str, interface: &str, member: &str, body: Body) -> (Object, Method) {
         let message = Message::call(path, interface, member, body);
@@ -176,6 +188,7 @@ mod tests {
             names::NODE_INTERFACE => NODE,
             names::JOB_INTERFACE => "/org/containers/hirte/job/1",
             names::MONITOR_INTERFACE => "/org/containers/hirte/monitor/1",
+            names::STREAM_INTERFACE => "/org/containers/hirte/stream/1",
             _ => names::MANAGER_PATH,
         }
     }
@@ -186,6 +199,8 @@ mod tests {
             "s" => Body::of(&("a",)),
             "ss" => Body::of(&("a", "b")),
             "sss" => Body::of(&("a", "b", "c")),
+            "as" => Body::of(&(vec!["a"],)),
+            "sa{sv}" => Body::of(&("a", vec![Entry("follow", Value::Bool(true))])),
             "sas" => Body::of(&("a", vec!["b"])),
             "u" => Body::of(&(1_u32,)),
             "us" => Body::of(&(1_u32, "a")),
@@ -317,6 +332,8 @@ mod tests {
             ),
             ("/org/containers/hirte/monitor", Object::Monitors),
             ("/org/containers/hirte/monitor/7", Object::Monitor(7)),
+            ("/org/containers/hirte/stream", Object::Streams),
+            ("/org/containers/hirte/stream/7", Object::Stream(7)),
             ("/org/contain", Object::Unknown("/org/contain".into())),
         ] {
             assert_eq!(Object::at(path), object);

@@ -59,6 +59,16 @@ pub fn signal(signal: &Signal) -> Message {
             monitor: id,
             reason,
         } => monitor::peer_removed(*id, reason),
+        Signal::StreamData {
+            stream: id,
+            channel,
+            data,
+        } => stream(*id, "Data", Body::of(&(*channel, data))),
+        Signal::StreamEnd {
+            stream: id,
+            status,
+            result,
+        } => stream(*id, "End", Body::of(&(*status, result.as_str()))),
         Signal::StartUnitJobMetrics {
             node,
             id,
@@ -84,6 +94,15 @@ pub fn signal(signal: &Signal) -> Message {
     }
 }
 
+fn stream(id: u32, member: &str, body: Body) -> Message {
+    Message::signal(
+        &names::stream_path(id),
+        names::STREAM_INTERFACE,
+        member,
+        body,
+    )
+}
+
 fn metrics(member: &str, body: Body) -> Message {
     Message::signal(names::METRICS_PATH, names::METRICS_INTERFACE, member, body)
 }
@@ -106,7 +125,7 @@ fn properties_changed(object: &Object, changed: &[(String, Value)]) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::marshal::validate;
+    use crate::bus::{Bytes, marshal::validate};
 
     #[test]
     fn signals_have_the_types_that_are_described() {
@@ -136,8 +155,25 @@ mod tests {
                 method: "StartUnit".into(),
                 took_us: 4,
             },
+            Signal::StreamData {
+                stream: 1,
+                channel: 2,
+                data: Bytes(b"a\0\xff".to_vec()),
+            },
+            Signal::StreamEnd {
+                stream: 1,
+                status: -1,
+                result: "node-lost".into(),
+            },
         ];
-        let described = || [&interfaces::MANAGER, &interfaces::METRICS].into_iter();
+        let described = || {
+            let own = [
+                &interfaces::MANAGER,
+                &interfaces::STREAM,
+                &interfaces::METRICS,
+            ];
+            own.into_iter()
+        };
         let all = described().map(|interface| interface.signals.len());
         assert_eq!(signals.len(), all.sum::<usize>());
         for one in &signals {

@@ -6,10 +6,12 @@
 mod counters;
 mod metrics;
 mod node;
+mod stream;
 
 pub use counters::COUNTERS;
 pub use metrics::METRICS;
 pub use node::NODE;
+pub use stream::STREAM;
 
 use super::monitor::{self, MONITOR};
 use crate::bus::{
@@ -18,7 +20,9 @@ use crate::bus::{
 };
 
 /// All public interfaces.
-pub const PUBLIC: [&Interface; 6] = [&MANAGER, &NODE, &JOB, &MONITOR, &METRICS, &COUNTERS];
+pub const PUBLIC: [&Interface; 7] = [
+    &MANAGER, &NODE, &JOB, &MONITOR, &STREAM, &METRICS, &COUNTERS,
+];
 
 /// The public interface called `name`.
 #[must_use]

@@ -76,6 +76,8 @@ impl Method {
             | Self::StartTransientUnit { .. }
             | Self::SetLogLevel(_)
             | Self::SetMetrics { .. }
+            | Self::OpenStream { .. }
+            | Self::Stream(_)
             | Self::CancelJob => false,
         }
     }

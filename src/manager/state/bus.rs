@@ -1,4 +1,4 @@
-//! The manager's place on the bus: attempts, loss, congestion, and who its callers are.
+//! The manager's place on the bus: attempts, loss and congestion.
 
 use super::{
     State,
@@ -6,7 +6,7 @@ use super::{
     log,
 };
 use crate::{
-    core::{Credentials, Instant, Level, Now, retry_delay},
+    core::{Instant, Level, Now, retry_delay},
     limits,
 };
 
@@ -54,6 +54,7 @@ impl State {
         self.clients.forget_all(actions);
         self.forget_calls(Client::is_on_bus);
         self.end_monitors_on_bus(actions);
+        self.end_streams_of(Client::is_on_bus, actions);
         if self.bus_congested {
             self.bus_is_congested(false, actions);
         }
@@ -64,19 +65,6 @@ impl State {
         self.bus_congested = is_congested;
         if !is_congested {
             self.bus_relieved(actions);
-        }
-    }
-
-    /// The bus has told who a caller is.
-    pub(super) fn client_known(
-        &mut self,
-        client: &str,
-        credentials: Option<Credentials>,
-        actions: &mut Vec<Action>,
-    ) {
-        let uid = credentials.map(|credentials| credentials.uid);
-        for (call, method) in self.clients.known(client, credentials, actions) {
-            self.use_foreign_monitor(call, method, uid, actions);
         }
     }
 

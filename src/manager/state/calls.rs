@@ -1,14 +1,14 @@
 //! What each method of the public API does.
 
 use super::{
-    State,
-    event::{Action, Call, Method, MonitorMethod, Object, PeerId},
+    State, emit,
+    event::{Action, Call, Method, MonitorMethod, Object, PeerId, Signal},
     jobs::Wanted,
     listing::List,
     requests::{Purpose, reply, reply_error},
 };
 use crate::{
-    bus::{Body, CallError, ObjectPath, error_name, names},
+    bus::{Body, CallError, ObjectPath, Value, error_name, names},
     core::{Level, Now},
 };
 
@@ -21,22 +21,8 @@ impl State {
         method: Method,
         actions: &mut Vec<Action>,
     ) {
-        if self.bus_congested && (call.client.is_on_bus() || tells_of_monitors(&method)) {
-            let text = "Too much is waiting to be sent to the bus";
-            reply_error(
-                call,
-                CallError::new(error_name::LIMITS_EXCEEDED, text),
-                actions,
-            );
-            return;
-        }
-        if let Some(denial) = self.denial(&call, &method) {
-            reply_error(call, denial, actions);
-            return;
-        }
-        if !self.exists(object) && method != Method::PeerPing {
-            reply_error(call, unknown_object(object), actions);
-            return;
+        if let Some(error) = self.refusal(&call, object, &method) {
+            return reply_error(call, error, actions);
         }
         match method {
             Method::Ping(text) => reply(call, Body::of(&(text,)), actions),
@@ -87,6 +73,16 @@ impl State {
                     reply_error(call, unknown_object(object), actions);
                 }
             }
+            Method::OpenStream { kind, arguments } => {
+                self.open_stream(now, call, object, (kind, arguments), actions);
+            }
+            Method::Stream(method) => {
+                if let Object::Stream(id) = object {
+                    self.call_stream(call, *id, method, actions);
+                } else {
+                    reply_error(call, unknown_object(object), actions);
+                }
+            }
             Method::CancelJob => {
                 if let Object::Job(id) = object {
                     self.cancel_job(now, call, *id, actions);
@@ -123,6 +119,36 @@ impl State {
         }
     }
 
+    /// Why a call is not served at all.
+    fn refusal(&self, call: &Call, object: &Object, method: &Method) -> Option<CallError> {
+        // What a stream may have under way is bounded, and without credit it would stand for ever.
+        let is_of_stream = matches!(method, Method::Stream(_));
+        let goes_to_bus = call.client.is_on_bus() || tells_of_monitors(method);
+        if self.bus_congested && goes_to_bus && !is_of_stream {
+            let text = "Too much is waiting to be sent to the bus";
+            return Some(CallError::new(error_name::LIMITS_EXCEEDED, text));
+        }
+        let is_there = self.exists(object) || *method == Method::PeerPing;
+        let unknown = || (!is_there).then(|| unknown_object(object));
+        self.denial(call, method).or_else(unknown)
+    }
+
+    /// The log was set to something, which clients are told if it is something else.
+    pub(super) fn log_set(&mut self, level: Level, target: String, actions: &mut Vec<Action>) {
+        let mut changed = Vec::new();
+        if level != self.log_level {
+            changed.push(("LogLevel".to_owned(), Value::Str(level.name().to_owned())));
+        }
+        if target != self.log_target {
+            changed.push(("LogTarget".to_owned(), Value::Str(target.clone())));
+        }
+        (self.log_level, self.log_target) = (level, target);
+        if !changed.is_empty() {
+            let object = Object::Manager;
+            emit(actions, Signal::PropertiesChanged { object, changed });
+        }
+    }
+
     /// Of a node: its agent gets the level in the only form that C agents survive.
     fn set_log_level(
         &mut self,
@@ -151,7 +177,7 @@ impl State {
 
     /// The node that `object` is and the connection of its agent; otherwise the client is told
     /// that the node is offline.
-    fn online(
+    pub(super) fn online(
         &self,
         call: Call,
         object: &Object,

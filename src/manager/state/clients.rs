@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use super::{
     State,
-    event::{Action, Call, Client, MonitorMethod},
+    event::{Action, Call, Client, MonitorMethod, StreamKind},
     log,
 };
 use crate::{
-    core::{Credentials, Level},
+    bus::Body,
+    core::{Credentials, Level, Now},
     limits,
 };
 
@@ -35,12 +36,21 @@ pub(super) struct Clients {
 enum Waiting {
     /// A line for the log.
     Line(String),
-    /// A call of a monitor that belongs to somebody else.
+    /// A call that only root may make.
     Call(HeldCall),
 }
 
-/// A call, and the monitor and its method that it is for.
-pub(super) type HeldCall = (Call, (u32, MonitorMethod));
+/// A call that waits for its caller to be known, and what it is for.
+pub(super) type HeldCall = (Call, Held);
+
+/// What a call is for that only root may make.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// A method of a monitor that belongs to somebody else.
+    Monitor(u32, MonitorMethod),
+    /// A stream from a node, with the arguments.
+    Stream(String, StreamKind, Body),
+}
 
 #[derive(Debug)]
 struct Known {
@@ -73,21 +83,20 @@ impl Clients {
         }
     }
 
-    /// The user of a caller who is known.
-    fn uid(&self, client: &str) -> Option<u32> {
-        self.known.get(client).map(|known| known.credentials.uid)
+    fn credentials(&self, client: &str) -> Option<Credentials> {
+        self.known.get(client).map(|known| known.credentials)
     }
 
     /// Holds a call until it is known who the caller is; gives it back if too much waits.
     pub(super) fn hold(
         &mut self,
         call: Call,
-        method: (u32, MonitorMethod),
+        what: Held,
         actions: &mut Vec<Action>,
     ) -> Result<(), Call> {
         match call.client.clone() {
             Client::Bus(client) if self.waiting_count < limits::MAX_WAITING_CLIENT_LINES => {
-                self.wait(&client, Waiting::Call((call, method)), actions);
+                self.wait(&client, Waiting::Call((call, what)), actions);
                 Ok(())
             }
             Client::Bus(_) | Client::Private(_) => Err(call),
@@ -159,6 +168,34 @@ impl Clients {
 }
 
 impl State {
+    /// The bus has told who a caller is.
+    pub(super) fn client_known(
+        &mut self,
+        now: Now,
+        client: &str,
+        credentials: Option<Credentials>,
+        actions: &mut Vec<Action>,
+    ) {
+        let uid = credentials.map(|credentials| credentials.uid);
+        for (call, held) in self.clients.known(client, credentials, actions) {
+            match held {
+                Held::Monitor(id, method) => {
+                    self.use_foreign_monitor(call, (id, method), uid, actions);
+                }
+                Held::Stream(node, kind, arguments) => {
+                    let wanted = (node.as_str(), kind, arguments);
+                    self.open_stream_as(now, call, wanted, credentials, actions);
+                }
+            }
+        }
+    }
+
+    /// Somebody has left: what belongs to them ends.
+    pub(super) fn client_left(&mut self, client: &Client, actions: &mut Vec<Action>) {
+        self.end_streams_of(|owner| owner == client, actions);
+        self.leave_monitors(client, actions);
+    }
+
     /// Logs `request` with its caller.
     pub(super) fn log_request(
         &mut self,
@@ -176,12 +213,17 @@ impl State {
         }
     }
 
-    /// The user of a caller who is known; that of a private connection always is.
-    pub(super) fn uid(&self, client: &Client) -> Option<u32> {
+    /// Who a caller is, if that is known; of a private connection it always is.
+    pub(super) fn credentials(&self, client: &Client) -> Option<Credentials> {
         match client {
-            Client::Bus(name) => self.clients.uid(name),
-            Client::Private(id) => self.privates.credentials(*id).map(|who| who.uid),
+            Client::Bus(name) => self.clients.credentials(name),
+            Client::Private(id) => self.privates.credentials(*id),
         }
+    }
+
+    /// The user of a caller who is known.
+    pub(super) fn uid(&self, client: &Client) -> Option<u32> {
+        self.credentials(client).map(|who| who.uid)
     }
 }
 

@@ -4,18 +4,20 @@
 mod client;
 mod monitor;
 mod peer;
+mod stream;
 
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
 use crate::{
-    bus::{Body, CallError, JobKind, Value},
+    bus::{Body, Bytes, CallError, JobKind, Value},
     core::{Credentials, Level},
 };
 
 pub use client::{Access, Call, Client, PrivateId};
 pub use monitor::{MonitorMethod, Reason, UnitChange};
 pub use peer::{FromPeer, ToPeer};
+pub use stream::{StreamKind, StreamMethod};
 
 /// Number of a connection from an agent, given by the edge and never used again.
 pub type PeerId = u64;
@@ -50,6 +52,10 @@ pub enum Object {
     Monitors,
     /// The monitor with this number.
     Monitor(u32),
+    /// The parent of the streams.
+    Streams,
+    /// The stream with this number.
+    Stream(u32),
     /// The object that emits metrics.
     Metrics,
     /// Any other path.
@@ -116,6 +122,15 @@ pub enum Method {
     CreateMonitor,
     /// A method of a monitor.
     Monitor(MonitorMethod),
+    /// `Node.OpenLog` or `Node.Exec`
+    OpenStream {
+        /// Which of the two.
+        kind: StreamKind,
+        /// Its arguments, of the right signature.
+        arguments: Body,
+    },
+    /// A method of a stream.
+    Stream(StreamMethod),
     /// `Properties.Get`
     GetProperty {
         /// Interface of the property.
@@ -388,6 +403,24 @@ pub enum Signal {
         monitor: u32,
         /// Why.
         reason: String,
+    },
+    /// `Stream.Data`
+    StreamData {
+        /// The stream.
+        stream: u32,
+        /// 1 for standard output, 2 for standard error.
+        channel: u32,
+        /// What was read.
+        data: Bytes,
+    },
+    /// `Stream.End`
+    StreamEnd {
+        /// The stream.
+        stream: u32,
+        /// Exit status as a shell tells it, or -1.
+        status: i32,
+        /// The word for how it ended.
+        result: String,
     },
     /// `Metrics.StartUnitJobMetrics`
     StartUnitJobMetrics {

@@ -96,7 +96,7 @@ impl Wanted {
 }
 
 /// The arguments with a number after them.
-fn with_number(arguments: Body, number: u32) -> Body {
+pub(super) fn with_number(arguments: Body, number: u32) -> Body {
     let mut writer = Writer::with_order(arguments.endian, arguments.bytes.len() + 8);
     writer.raw(1, &arguments.bytes);
     writer.u32(number);

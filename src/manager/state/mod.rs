@@ -20,6 +20,7 @@
 //! - `objects`: which objects exist, what is below them, their properties
 //! - `clients`: who stands behind a caller's name
 //! - `monitors`: who is told of which units
+//! - `streams`: logs and output of commands, on their way to who asked
 //! - `proxies`: units of one node that depend on units of another
 //! - `reload`: what becomes of it all when the configuration is read again
 
@@ -41,6 +42,7 @@ mod proxies;
 mod registration;
 mod reload;
 mod requests;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +54,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bus::{CallError, Value, error_name},
+    bus::{CallError, error_name},
     core::{Instant, Level, Now},
     limits,
 };
@@ -62,7 +64,7 @@ use self::{
     bus::Bus,
     clients::Clients,
     counters::Counters,
-    event::{Action, Client, Event, Object, PeerId, Signal},
+    event::{Action, Client, Event, PeerId, Signal},
     jobs::Jobs,
     listing::Listings,
     metrics::Metrics,
@@ -70,6 +72,7 @@ use self::{
     peers::Peer,
     proxies::Proxies,
     requests::Deadline,
+    streams::Streams,
 };
 
 /// What the configuration decides about a manager.
@@ -164,6 +167,7 @@ pub struct State {
     listings: Listings,
     monitors: Monitors,
     proxies: Proxies,
+    streams: Streams,
     clients: Clients,
     privates: Privates,
     metrics: Metrics,
@@ -219,6 +223,7 @@ impl State {
             listings: Listings::default(),
             monitors,
             proxies: Proxies::default(),
+            streams: Streams::default(),
             clients: Clients::default(),
             privates: Privates::default(),
             metrics: Metrics::default(),
@@ -267,7 +272,7 @@ impl State {
             Event::ClientKnown {
                 client,
                 credentials,
-            } => self.client_known(&client, credentials, actions),
+            } => self.client_known(now, &client, credentials, actions),
             Event::ClientLeft { client } => self.client_left(&Client::Bus(client), actions),
             Event::PrivateConnected {
                 client,
@@ -382,22 +387,6 @@ impl State {
             self.ready = true;
             actions.push(Action::Ready);
             self.show_status(actions);
-        }
-    }
-
-    /// The log was set to something, which clients are told if it is something else.
-    fn log_set(&mut self, level: Level, target: String, actions: &mut Vec<Action>) {
-        let mut changed = Vec::new();
-        if level != self.log_level {
-            changed.push(("LogLevel".to_owned(), Value::Str(level.name().to_owned())));
-        }
-        if target != self.log_target {
-            changed.push(("LogTarget".to_owned(), Value::Str(target.clone())));
-        }
-        (self.log_level, self.log_target) = (level, target);
-        if !changed.is_empty() {
-            let object = Object::Manager;
-            emit(actions, Signal::PropertiesChanged { object, changed });
         }
     }
 

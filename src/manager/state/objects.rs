@@ -24,6 +24,8 @@ impl Object {
             Self::Job(id) => names::job_path(*id),
             Self::Monitors => names::MONITOR_PARENT_PATH.to_owned(),
             Self::Monitor(id) => names::monitor_path(*id),
+            Self::Streams => names::STREAM_PARENT_PATH.to_owned(),
+            Self::Stream(id) => names::stream_path(*id),
             Self::Metrics => names::METRICS_PATH.to_owned(),
         }
     }
@@ -48,6 +50,10 @@ impl Object {
             Self::Monitors
         } else if let Some(id) = below(names::MONITOR_PARENT_PATH) {
             numbered(id).map_or_else(|| Self::Unknown(path.to_owned()), Self::Monitor)
+        } else if path == names::STREAM_PARENT_PATH {
+            Self::Streams
+        } else if let Some(id) = below(names::STREAM_PARENT_PATH) {
+            numbered(id).map_or_else(|| Self::Unknown(path.to_owned()), Self::Stream)
         } else if path == "/" || names::MANAGER_PATH.starts_with(&format!("{path}/")) {
             Self::Above(path.to_owned())
         } else {
@@ -63,8 +69,14 @@ impl Object {
             Self::Node(_) => &[names::NODE_INTERFACE],
             Self::Job(_) => &[names::JOB_INTERFACE],
             Self::Monitor(_) => &[names::MONITOR_INTERFACE],
+            Self::Stream(_) => &[names::STREAM_INTERFACE],
             Self::Metrics => &[names::METRICS_INTERFACE],
-            Self::Above(_) | Self::Nodes | Self::Jobs | Self::Monitors | Self::Unknown(_) => &[],
+            Self::Above(_)
+            | Self::Nodes
+            | Self::Jobs
+            | Self::Monitors
+            | Self::Streams
+            | Self::Unknown(_) => &[],
         }
     }
 
@@ -89,10 +101,12 @@ impl State {
             | Object::Manager
             | Object::Nodes
             | Object::Jobs
-            | Object::Monitors => true,
+            | Object::Monitors
+            | Object::Streams => true,
             Object::Node(name) => self.node_index.contains_key(name),
             Object::Job(id) => self.jobs.announced(*id).is_some(),
             Object::Monitor(id) => self.monitors.exists(*id),
+            Object::Stream(id) => self.streams.is_open(*id),
             Object::Metrics => self.metrics.is_enabled(),
             Object::Unknown(_) => false,
         }
@@ -108,7 +122,9 @@ impl State {
             }
             Object::Manager => {
                 let metrics = self.metrics.is_enabled().then_some("metrics");
-                let children = ["node", "job", "monitor"].into_iter().chain(metrics);
+                let children = ["node", "job", "monitor", "stream"]
+                    .into_iter()
+                    .chain(metrics);
                 children.map(str::to_owned).collect()
             }
             Object::Nodes => self
@@ -117,8 +133,10 @@ impl State {
                 .collect(),
             Object::Jobs => self.jobs.announced_ids().map(|id| id.to_string()).collect(),
             Object::Monitors => self.monitors.ids().map(|id| id.to_string()).collect(),
+            Object::Streams => self.streams.open_ids().map(|id| id.to_string()).collect(),
             Object::Node(_)
             | Object::Job(_)
+            | Object::Stream(_)
             | Object::Monitor(_)
             | Object::Metrics
             | Object::Unknown(_) => Vec::new(),
@@ -180,6 +198,8 @@ impl State {
             | Object::Jobs
             | Object::Monitors
             | Object::Monitor(_)
+            | Object::Streams
+            | Object::Stream(_)
             | Object::Metrics
             | Object::Unknown(_) => Vec::new(),
         }

@@ -12,7 +12,7 @@ use super::{
     requests::Pending,
 };
 use crate::{
-    bus::Body,
+    bus::{Body, CallError},
     core::{Instant, Level, Now},
     limits,
 };
@@ -142,6 +142,7 @@ impl State {
             self.request_lost(id, pending, &name, actions);
         }
         self.end_jobs_of(index, actions);
+        self.end_streams_from(index, actions);
         self.node_lost_for_proxies(index, actions);
         self.unwatch_node(index, actions);
         self.announce_node(index, actions);
@@ -173,28 +174,21 @@ impl State {
                 self.speak(id, dialect, actions);
                 self.register(now, id, serial, &name, actions);
             }
-            FromPeer::Ping { serial } => {
-                let reply_serial = serial;
-                self.send(id, ToPeer::Return { reply_serial }, actions);
-            }
-            FromPeer::MachineId { serial } => {
-                let reply_serial = serial;
-                self.send(id, ToPeer::MachineId { reply_serial }, actions);
-            }
-            FromPeer::Hello { serial } => {
-                let reply_serial = serial;
-                self.send(id, ToPeer::Welcome { reply_serial }, actions);
-            }
+            FromPeer::Ping {
+                serial: reply_serial,
+            } => drop(self.send(id, ToPeer::Return { reply_serial }, actions)),
+            FromPeer::MachineId {
+                serial: reply_serial,
+            } => drop(self.send(id, ToPeer::MachineId { reply_serial }, actions)),
+            FromPeer::Hello {
+                serial: reply_serial,
+            } => drop(self.send(id, ToPeer::Welcome { reply_serial }, actions)),
             FromPeer::Introspect { serial, path } => {
                 self.send(id, internal::introspect(serial, path), actions);
             }
             FromPeer::UnknownCall { serial, error } => {
                 let reply_serial = serial;
-                let answer = ToPeer::Error {
-                    reply_serial,
-                    error,
-                };
-                self.send(id, answer, actions);
+                self.send(id, refused(reply_serial, error), actions);
             }
             FromPeer::Return { reply_serial, body } => {
                 self.answered(id, reply_serial, Ok(body), actions);
@@ -210,6 +204,9 @@ impl State {
                 self.job_state_changed(id, job, &state, actions);
             }
             FromPeer::Unit { unit, change } => self.unit_changed(id, &unit, change, actions),
+            message @ (FromPeer::StreamData { .. } | FromPeer::StreamEnd { .. }) => {
+                self.stream_message(id, message, actions);
+            }
             FromPeer::JobTime {
                 unit,
                 method,
@@ -331,6 +328,14 @@ impl State {
             log(actions, Level::Warn, text);
         }
         self.close_peer(id, "it was silent for too long", actions);
+    }
+}
+
+/// The answer that a call is refused.
+pub(super) const fn refused(reply_serial: u32, error: CallError) -> ToPeer {
+    ToPeer::Error {
+        reply_serial,
+        error,
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     State, emit,
     event::{Action, Dialect, Object, PeerId, Signal, ToPeer},
     log,
-    peers::origin,
+    peers::{origin, refused},
 };
 use crate::{
     bus::{CallError, Value, error_name},
@@ -38,14 +38,7 @@ impl State {
                 );
                 log(actions, Level::Warn, text);
                 self.counters.registration_refused();
-                self.send(
-                    id,
-                    ToPeer::Error {
-                        reply_serial: serial,
-                        error,
-                    },
-                    actions,
-                );
+                self.send(id, refused(serial, error), actions);
                 if !registered {
                     self.close_peer(id, "its registration was refused", actions);
                 }

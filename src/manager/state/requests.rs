@@ -44,6 +44,8 @@ pub(super) enum Purpose {
     },
     /// It tells whether systemd accepted the job.
     Job(u32),
+    /// It tells whether the agent could open the stream.
+    Stream(u32),
     /// It tells whether the agent could cancel the job; a client waits for that.
     CancelJob(Call),
     /// One of the two times from which a start's duration is computed.
@@ -156,6 +158,7 @@ impl State {
                 self.watched_units_listed((node, list), answer, actions);
             }
             Purpose::Job(job) => self.job_accepted(job, answer.map(drop), actions),
+            Purpose::Stream(id) => self.stream_answered(id, answer.map(drop), actions),
             Purpose::CancelJob(call) => Self::cancel_answered(call, answer.map(drop), actions),
             Purpose::UnitTime { report, time } => self.unit_time(report, time, answer, actions),
             Purpose::LateJob(job) => self.late_acceptance(id, job, &answer.map(drop), actions),
@@ -203,6 +206,7 @@ impl State {
                 self.watched_units_listed((node, list), Err(error), actions);
             }
             Purpose::Job(job) => self.job_accepted(job, Err(error), actions),
+            Purpose::Stream(id) => self.stream_answered(id, Err(error), actions),
             Purpose::UnitTime { report, time } => {
                 self.unit_time(report, time, Err(error), actions);
             }

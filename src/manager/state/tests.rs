@@ -12,6 +12,7 @@ mod proxies;
 mod proxies_over_faults;
 mod reload;
 mod requests;
+mod streams;
 
 use std::time::Duration;
 

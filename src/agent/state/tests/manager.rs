@@ -220,6 +220,7 @@ fn times_of_a_configuration_that_is_read_again_hold_at_once() {
         reconnect_interval: Some(Duration::from_secs(2)),
         manager_threshold: Some(Duration::from_secs(1)),
         loud_retries: 0,
+        allow_exec: false,
     };
     let mut driver = Driver::connected(Settings {
         heartbeat_interval: None,

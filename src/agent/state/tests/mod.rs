@@ -4,6 +4,7 @@ mod jobs;
 mod local;
 mod manager;
 mod proxies;
+mod streams;
 mod systemd;
 mod watch;
 
@@ -35,6 +36,8 @@ pub(super) fn settings() -> Settings {
         reconnect_interval: Some(Duration::from_secs(2)),
         manager_threshold: Some(Duration::from_secs(6)),
         loud_retries: 10,
+        allow_exec: true,
+        is_of_user: false,
         systemd: SystemdAccess::Private,
         machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
     }

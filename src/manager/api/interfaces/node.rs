@@ -1,5 +1,6 @@
 //! The interface of a node.
 
+use super::stream::{EXEC, OPEN_LOG};
 use crate::bus::{
     interface::{Argument, Changes, Interface, Method, Property},
     names,
@@ -177,6 +178,8 @@ pub const NODE: Interface = Interface {
             results: &[Argument("changes", "a(sss)")],
             doc: "Disables unit files as systemd's method of this name. Call Reload afterwards.",
         },
+        OPEN_LOG,
+        EXEC,
         Method {
             name: "ListUnits",
             arguments: &[],

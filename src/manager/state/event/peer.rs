@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Dialect, UnitChange};
-use crate::bus::{Body, CallError};
+use crate::bus::{Body, Bytes, CallError};
 
 /// A message of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +80,24 @@ pub enum FromPeer {
         unit: String,
         /// What is told of it.
         change: UnitChange,
+    },
+    /// `internal.Agent.StreamData`
+    StreamData {
+        /// Our number of the stream.
+        stream: u32,
+        /// 1 for standard output, 2 for standard error.
+        channel: u32,
+        /// What was read.
+        data: Bytes,
+    },
+    /// `internal.Agent.StreamEnd`
+    StreamEnd {
+        /// Our number of the stream.
+        stream: u32,
+        /// Exit status as a shell tells it, or -1.
+        status: i32,
+        /// The word for how it ended.
+        result: String,
     },
     /// `internal.Agent.Metrics.AgentJobMetrics`
     JobTime {

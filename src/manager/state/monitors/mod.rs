@@ -37,7 +37,8 @@ pub(super) struct Monitors {
     watches: Vec<Watch>,
     /// Pairs of node and unit in all subscriptions.
     watched: usize,
-    /// Owners and peers on the bus by their unique names, and how often each is one.
+    /// Owners and peers on the bus by their unique names, owners of streams too, and how often each
+    /// is one.
     clients: BTreeMap<String, usize>,
     /// Nodes whose units are to be listed at once, and those at the next tick because it failed.
     to_list: BTreeSet<usize>,
@@ -87,7 +88,7 @@ impl Monitors {
 
     /// We have to know when `client` leaves the bus. The end of a private connection is always
     /// told.
-    fn need(&mut self, client: &Client, actions: &mut Vec<Action>) {
+    pub(super) fn need(&mut self, client: &Client, actions: &mut Vec<Action>) {
         let Client::Bus(client) = client else {
             return;
         };
@@ -98,7 +99,7 @@ impl Monitors {
         }
     }
 
-    fn need_no_longer(&mut self, client: &Client, actions: &mut Vec<Action>) {
+    pub(super) fn need_no_longer(&mut self, client: &Client, actions: &mut Vec<Action>) {
         let Client::Bus(client) = client else {
             return;
         };
@@ -193,7 +194,7 @@ impl State {
     }
 
     /// Somebody has left, who may be an owner or a peer of a monitor.
-    pub(super) fn client_left(&mut self, client: &Client, actions: &mut Vec<Action>) {
+    pub(super) fn leave_monitors(&mut self, client: &Client, actions: &mut Vec<Action>) {
         if let Client::Bus(name) = client
             && !self.monitors.clients.contains_key(name)
         {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     super::{
         calls::unknown_object,
+        clients::Held,
         event::{Action, Call, Client, MonitorMethod, Object, Signal},
         requests::{reply, reply_error},
     },
@@ -35,7 +36,7 @@ impl State {
         match self.uid(&call.client) {
             Some(uid) => self.use_foreign_monitor(call, (id, method), Some(uid), actions),
             None => {
-                if let Err(call) = self.clients.hold(call, (id, method), actions) {
+                if let Err(call) = self.clients.hold(call, Held::Monitor(id, method), actions) {
                     let text = "Too many callers wait to be looked up";
                     reply_error(
                         call,

@@ -111,7 +111,10 @@ fn introspection_walks_down_to_every_node_and_job() {
         ("/", vec!["org"]),
         ("/org", vec!["containers"]),
         ("/org/containers", vec!["hirte"]),
-        ("/org/containers/hirte", vec!["node", "job", "monitor"]),
+        (
+            "/org/containers/hirte",
+            vec!["node", "job", "monitor", "stream"],
+        ),
         ("/org/containers/hirte/node", vec!["laptop", "rpi4"]),
         ("/org/containers/hirte/job", vec!["1"]),
         ("/org/containers/hirte/node/rpi4", vec![]),
