@@ -1,0 +1,6 @@
+SUMMARY = "Something for `bitbake world` before the layer under test is added"
+DESCRIPTION = "yocto-check-layer compares the signatures of world with and without a layer."
+LICENSE = "CLOSED"
+INHIBIT_DEFAULT_DEPS = "1"
+S = "${UNPACKDIR}"
+ALLOW_EMPTY:${PN} = "1"
