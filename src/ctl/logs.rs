@@ -199,7 +199,9 @@ fn text_of(node: &str, line: &[u8], zone: &Zone, format: LogFormat) -> Vec<Strin
     let head = if format == LogFormat::Cat {
         String::new()
     } else {
-        let time_us = field("__REALTIME_TIMESTAMP").and_then(|time| time.parse().ok());
+        // As journalctl: when it was said, or else when the journal heard of it.
+        let times = ["_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP"];
+        let time_us = times.into_iter().find_map(|name| field(name)?.parse().ok());
         let mut head = time(time_us.unwrap_or_default(), zone, format);
         let name = field("SYSLOG_IDENTIFIER").or_else(|| field("_COMM"));
         let name = name.unwrap_or_else(|| "unknown".to_owned());
