@@ -77,7 +77,7 @@ class InitialState(Scratch):
         systemctl.chmod(0o755)
         path = self.write("list", f"{listed}limit {limit}\n")
         script = self.write("initial-state", (SCRIPTS / "initial-state").read_text().replace(
-            "/sys/class/tty/console/active", str(self.write("consoles", ""))))
+            "/dev/kmsg", str(self.folder / "kmsg")))
         done = subprocess.run(["sh", script, path], check=False, encoding="utf8", stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL,
                               env={"PATH": f"{self.folder}/bin:{os.environ['PATH']}",
@@ -88,6 +88,7 @@ class InitialState(Scratch):
         status, said = self.run_script(self.UNITS, 0)
         self.assertEqual(status, 0)
         self.assertRegex(said, r"^initial state of node \S+ reached after \d+ s, \d+ MiB of memory used, addresses:")
+        self.assertEqual((self.folder / "kmsg").read_text().splitlines()[0], "<1>hirte: " + said.splitlines()[0])
 
     def test_each_difference_is_named(self):
         for more, said in [
