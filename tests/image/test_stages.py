@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import stat
-import struct
 import subprocess
 import sys
 import tempfile
@@ -277,6 +276,56 @@ class Disk(StageTest):
             self.run_stage("org.hirte.disk", self.options(), self.tree_input())
 
 
+class System(StageTest):
+    """org.hirte.system"""
+
+    def system(self):
+        """A tree with users, three services and presets."""
+        tree = self.folder / "out"
+        for path, text in {
+            "usr/share/base-passwd/passwd.master": "root::0:0:root:/root:/bin/bash\n",
+            "usr/share/base-passwd/group.master": "root:*:0:\n",
+            "usr/share/libc-bin/nsswitch.conf": "passwd: files\n",
+            "usr/lib/sysusers.d/x.conf": "u someone - - -\n",
+            "usr/lib/tmpfiles.d/x.conf": "d /var/lib/x 0700 root root -\n",
+            "usr/lib/systemd/system-preset/00-x.preset": "enable a.service\ndisable *\n",
+            "usr/lib/systemd/system/a.service":
+                "[Service]\nExecStart=true\n[Install]\nWantedBy=x.target\nAlso=b.service\n",
+            "usr/lib/systemd/system/b.service": "[Service]\nExecStart=true\n[Install]\nWantedBy=x.target\n",
+            "usr/lib/systemd/system/c.service": "[Service]\nExecStart=true\n[Install]\nWantedBy=x.target\n",
+            "usr/lib/systemd/system/x.target": "[Unit]\nAllowIsolate=yes\n",
+            "etc/machine-id": "",
+            "var/.keep": "",
+            "usr/bin/.keep": "",
+        }.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(text)
+        return tree
+
+    def test_presets_alone_decide_and_nobody_has_a_password(self):
+        tree = self.system()
+        self.run_stage("org.hirte.system", {
+            "enabled": ["a.service"], "default-target": "x.target", "mask": {"system": ["m.service"]},
+            "links": {"/usr/bin/awk": "mawk"}})
+        wants = tree / "etc/systemd/system/x.target.wants"
+        self.assertEqual([path.name for path in wants.iterdir()], ["a.service"])
+        self.assertEqual(os.readlink(tree / "etc/systemd/system/m.service"), "/dev/null")
+        self.assertEqual(os.readlink(tree / "usr/bin/awk"), "mawk")
+        self.assertIn("x.target", os.readlink(tree / "etc/systemd/system/default.target"))
+        self.assertIn("root:x:0:0:", (tree / "etc/passwd").read_text())
+        self.assertIn("someone:", (tree / "etc/passwd").read_text())
+        passwords = {line.split(":")[1] for line in (tree / "etc/shadow").read_text().splitlines()}
+        self.assertLessEqual(passwords, {"*", "!*"})
+        self.assertTrue((tree / "var/lib/x").is_dir())
+        self.assertEqual((tree / "usr/lib/clock-epoch").stat().st_mtime, EPOCH)
+        self.assertIn(f"TIMESTAMP_NSEC={EPOCH}000000000", (tree / "var/.updated").read_text())
+
+    def test_a_unit_that_the_presets_forget_is_an_error(self):
+        self.system()
+        with self.assertRaisesRegex(RuntimeError, "the presets do not enable c.service"):
+            self.run_stage("org.hirte.system", {"enabled": ["a.service", "c.service"]})
+
+
 class Descriptions(unittest.TestCase):
     """What osbuild reads of each stage."""
 
@@ -284,10 +333,13 @@ class Descriptions(unittest.TestCase):
         stages = sorted(path.name for path in STAGES.iterdir() if path.suffix != ".json")
         described = sorted(path.name.removesuffix(".meta.json") for path in STAGES.glob("*.meta.json"))
         self.assertEqual(stages, described)
-        tested = Path(__file__).read_text(encoding="utf8") + (Path(__file__).parent / "test_trees.py").read_text()
+        tested = Path(__file__).read_text(encoding="utf8")
         for name in stages:
             self.assertTrue(os.access(STAGES / name, os.X_OK), name)
-            self.assertIn(f'"{name}"', tested)
+            # Debian 12 has no ukify: test_trees.py looks at what this stage made in a whole image.
+            if name != "org.hirte.uki":
+                self.assertIn(f'run_stage("{name}"', tested.replace("self.twice(", "self.run_stage("))
+
 
 
 if __name__ == "__main__":
