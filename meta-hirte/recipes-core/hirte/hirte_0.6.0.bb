@@ -34,6 +34,7 @@ FILES:${PN} = "\
     ${datadir}/dbus-1/interfaces/org.containers.hirte.Metrics.xml \
     ${datadir}/dbus-1/interfaces/org.containers.hirte.Monitor.xml \
     ${datadir}/dbus-1/interfaces/org.containers.hirte.Node.xml \
+    ${datadir}/dbus-1/interfaces/org.containers.hirte.Stream.xml \
     ${datadir}/hirte/config/hirte.conf \
     ${nonarch_libdir}/firewalld/services/hirte.xml \
     ${nonarch_libdir}/sysusers.d/hirte.conf \
