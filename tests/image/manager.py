@@ -19,7 +19,8 @@ class Manager:
         self.log = open(self.folder / "manager.log", "wb")  # pylint: disable=consider-using-with
         script = 'mount -t tmpfs run /run && mkdir -m 755 /run/hirte && exec "$@"'
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "manager",
+            # It ends with the test, however that ends.
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "sh", "-c", script, "manager",
              str(self.executables / "hirte"), "-c", str(configuration)],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.wait(lambda: self.ctl("list-nodes", check=False)[0] == 0, 30, "the manager does not answer")
