@@ -5,6 +5,8 @@ require hirte.inc
 
 inherit_defer native
 
+# Stripped by the staging of the build, which warns where it has nothing to do.
+export CARGO_PROFILE_RELEASE_STRIP = "none"
 # It runs for milliseconds and is never shipped: what shortens the build is worth more.
 export CARGO_PROFILE_RELEASE_LTO = "off"
 export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = "16"
