@@ -3,8 +3,12 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     reason = "a test fails where its own set-up fails"
 )]
+
+#[path = "guide/text.rs"]
+mod guide;
 
 use std::{
     env, fs,
@@ -181,13 +185,18 @@ fn files_of_the_first_guide_work_as_printed() {
     }
 }
 
+/// What the second guide writes as agent.conf: on the primary node, then on the other one.
+fn agent_of_second_guide(number: usize) -> String {
+    guide::files("second", "/etc/hirte/agent.conf").remove(number)
+}
+
 #[test]
 fn files_of_the_second_guide_work_as_printed() {
-    let manager = Machine::with(MANAGER, include_str!("data/guides/second/hirte.conf"));
+    let manager = Machine::with(MANAGER, guide::file("second", "/etc/hirte/hirte.conf"));
     assert_eq!(manager.manager(), manager_named(&["primary", "agent"]));
     assert_eq!(manager.manager_notices(), [""; 0]);
 
-    let primary = Machine::with(AGENT, include_str!("data/guides/second/agent-primary.conf"));
+    let primary = Machine::with(AGENT, agent_of_second_guide(0));
     assert_eq!(
         primary.agent(),
         AgentConfig {
@@ -200,7 +209,7 @@ fn files_of_the_second_guide_work_as_printed() {
         ["etc/hirte/agent.conf:7: HeartbeatInterval: 5 is understood as 5 seconds, write 5s"]
     );
 
-    let agent = Machine::with(AGENT, include_str!("data/guides/second/agent-agent.conf"));
+    let agent = Machine::with(AGENT, agent_of_second_guide(1));
     assert_eq!(
         agent.agent(),
         AgentConfig {
@@ -220,11 +229,11 @@ fn files_of_the_second_guide_work_as_printed() {
 
 #[test]
 fn edits_of_the_second_guide_work_as_printed() {
-    let text = include_str!("data/guides/second/hirte.conf");
+    let text = guide::file("second", "/etc/hirte/hirte.conf");
     let manager = Machine::with(MANAGER, text.replace("LogLevel=info", "LogLevel=debug"));
     assert_eq!(manager.manager().log.level, Level::Debug);
 
-    let text = include_str!("data/guides/second/agent-agent.conf")
+    let text = agent_of_second_guide(1)
         .replace("LogLevel=info", "LogLevel=debug")
         .replace("ManagerHost=192.168.1.10", "ManagerHost=192.168.1.100");
     let agent = Machine::with(AGENT, text).agent();

@@ -1,6 +1,8 @@
 //! The walks through the published guides, step by step, on real nodes. The test checks them, and
 //! the demonstration shows them.
 
+pub mod text;
+
 use std::{fs, path::Path, time::Duration};
 
 use crate::lab::{Lab, Node};
@@ -163,23 +165,18 @@ pub fn first_with(lab: &Lab, walk: &Walk, prepare: impl Fn(&Node)) -> [Node; 2] 
 pub fn second(lab: &Lab, walk: &Walk) -> [Node; 2] {
     let nodes = lab.boot(&[("primary", "192.168.1.10"), ("agent", "192.168.1.20")]);
     let [primary, agent] = &nodes;
+    let [on_primary, on_agent] =
+        <[String; 2]>::try_from(text::files("second", "/etc/hirte/agent.conf"))
+            .expect("the guide configures two agents");
     agent.unit("httpd.service", HTTPD);
     primary.ok(&["hirtectl", "--version"]);
     walk.write(
         primary,
         "/etc/hirte/hirte.conf",
-        &published("second", "hirte.conf"),
+        &text::file("second", "/etc/hirte/hirte.conf"),
     );
-    walk.write(
-        primary,
-        "/etc/hirte/agent.conf",
-        &published("second", "agent-primary.conf"),
-    );
-    walk.write(
-        agent,
-        "/etc/hirte/agent.conf",
-        &published("second", "agent-agent.conf"),
-    );
+    walk.write(primary, "/etc/hirte/agent.conf", &on_primary);
+    walk.write(agent, "/etc/hirte/agent.conf", &on_agent);
     walk.run(primary, "systemctl start hirte hirte-agent");
     walk.run(primary, "systemctl enable hirte hirte-agent");
     walk.run(primary, "systemctl status --no-pager hirte hirte-agent");
