@@ -468,18 +468,21 @@ mod tests {
     fn times_come_in_order_and_never_early() {
         let executor = LocalExecutor::new();
         let order = Rc::new(RefCell::new(Vec::new()));
-        let start = clock::monotonic();
-        for after in [30, 10, 20, 10] {
+        // Far enough for all to wait before the first is due, however busy the machine is.
+        let start = clock::monotonic() + 500 * MS;
+        let tasks = [30, 10, 20, 10].map(|after| {
             let order = Rc::clone(&order);
-            executor
-                .spawn(async move {
-                    sleep_until(start + after * MS).await;
-                    assert!(clock::monotonic() >= start + after * MS);
-                    order.borrow_mut().push(after);
-                })
-                .detach();
-        }
-        block_on(&executor, sleep(60 * MS));
+            executor.spawn(async move {
+                sleep_until(start + after * MS).await;
+                assert!(clock::monotonic() >= start + after * MS);
+                order.borrow_mut().push(after);
+            })
+        });
+        block_on(&executor, async {
+            for task in tasks {
+                task.await;
+            }
+        });
         assert_eq!(*order.borrow(), [10, 10, 20, 30]);
     }
 
