@@ -23,7 +23,7 @@ mod firewall;
 #[path = "recipes/high_availability.rs"]
 mod high_availability;
 
-use std::{fs, io::Write, path::Path, time::Duration};
+use std::{fs, io::Write as _, path::Path, time::Duration};
 
 use lab::{Lab, Node, eventually};
 
@@ -76,29 +76,35 @@ impl Recipe {
         Self { blocks }
     }
 
-    fn marked(&self, language: &str, mark: &str) -> Vec<String> {
-        let info = format!("{language} {mark}");
-        let marked = self.blocks.iter().filter(|block| block.0 == info);
+    /// The texts of the blocks with this mark behind their language, in their order.
+    fn marked(&self, mark: &str) -> Vec<String> {
+        let is_marked = |info: &str| info.split_once(' ').is_some_and(|words| words.1 == mark);
+        let marked = self.blocks.iter().filter(|block| is_marked(&block.0));
         let texts: Vec<_> = marked.map(|block| block.1.clone()).collect();
-        assert!(!texts.is_empty(), "no block is marked {info}");
+        assert!(!texts.is_empty(), "no block is marked {mark}");
         texts
     }
 
     /// The contents that the document shows for a file, in their order.
     fn files(&self, path: &str) -> Vec<String> {
-        self.marked("ini", path)
+        self.marked(path)
+    }
+
+    /// The only content that the document shows for a file.
+    fn file(&self, path: &str) -> String {
+        let mut files = self.files(path);
+        assert_eq!(files.len(), 1, "contents of {path}");
+        files.remove(0)
     }
 
     /// The blocks of commands for a node, in their order.
     fn commands(&self, node: &str) -> Vec<String> {
-        self.marked("sh", node)
+        self.marked(node)
     }
 
     /// Writes a file of which the document shows one content.
     fn write(&self, node: &Node, path: &str) {
-        let files = self.files(path);
-        assert_eq!(files.len(), 1, "contents of {path}");
-        node.write(path, &files[0]);
+        node.write(path, self.file(path));
     }
 }
 

@@ -137,6 +137,12 @@ impl Tunnel {
             agent.write(to, primary.read(from));
             agent.ok(&["chmod", "600", to]);
         }
+        // Soon again, after each attempt that fails below.
+        sh(
+            agent,
+            "sed -i s/ReconnectInterval=.*/ReconnectInterval=1s/ /etc/hirte/agent.conf",
+        );
+        agent.systemctl(&["reload", "hirte-agent"]);
         primary.write(SERVER, &self.recipe.files(SERVER)[1]);
         agent.write(CLIENT, &self.recipe.files(CLIENT)[1]);
         self.restart();
