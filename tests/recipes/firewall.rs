@@ -70,7 +70,10 @@ fn the_service_of_the_package(primary: &Node, agent: &Node, recipe: &Recipe) {
     // A closed port keeps its connections.
     assert_controls(primary, agent);
     for node in [primary, agent] {
-        sh(node, "sed -i /ManagerPort=/d /etc/hirte/*.conf");
+        sh(
+            node,
+            "sed -i '/ManagerPort=/d; s/ReconnectInterval=.*/ReconnectInterval=1s/' /etc/hirte/*.conf",
+        );
     }
     primary.systemctl(&["restart", "hirte", "hirte-agent"]);
     wait_state(primary, "primary", "online");

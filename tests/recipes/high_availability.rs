@@ -275,6 +275,7 @@ fn two_managers_that_do_not_hear_each_other() {
     }
     let pair = Pair::boot_recipe("failover-split");
     // Firewalls that know nothing of VRRP.
+    let split = now();
     for node in [&pair.primary, &pair.backup] {
         node.systemctl(&["start", "firewalld"]);
         sh(node, "firewall-cmd --add-port=2020/tcp");
@@ -283,7 +284,9 @@ fn two_managers_that_do_not_hear_each_other() {
     assert!(has_address(&pair.primary) && has_address(&pair.backup));
     // Each announcement draws the agent to the other side; the primary's are the last ones.
     lab::eventually(PATIENCE, "the agent has settled at the primary", || {
-        now() - last(&pair.agent, "Connected to manager") > REFRESH + 1.0
+        let connected = last(&pair.agent, "Connected to manager");
+        connected > split
+            && now() - connected > REFRESH + 1.0
             && state_of(&pair.primary, AGENT) == "online"
             && state_of(&pair.backup, AGENT) == "offline"
     });
