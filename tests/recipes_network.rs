@@ -23,7 +23,7 @@ mod firewall;
 #[path = "recipes/high_availability.rs"]
 mod high_availability;
 
-use std::{fs, io::Write as _, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, io::Write as _, path::Path, time::Duration};
 
 use lab::{Lab, Node, eventually};
 
@@ -32,6 +32,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PRIMARY: (&str, &str) = ("primary", "192.168.1.10");
 const AGENT: (&str, &str) = ("agent", "192.168.1.20");
 const QUICK: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n";
+
+/// Whether there can be nodes, with these programs in them.
+fn require(programs: &[&str]) -> bool {
+    if !lab::require() {
+        return false;
+    }
+    let folders = ["/usr/sbin", "/usr/bin"].map(Path::new);
+    let is_there = |program: &&&str| folders.iter().any(|folder| folder.join(program).exists());
+    let missing = programs.iter().find(|program| !is_there(program));
+    if let Some(program) = missing {
+        lab::leave_out(&format!("{program}, which ./test installs"));
+    }
+    missing.is_none()
+}
 
 fn new_lab(name: &str) -> Lab {
     let built = Path::new(env!("CARGO_BIN_EXE_hirte"));
@@ -55,56 +69,51 @@ fn boot_guide(lab: &Lab) -> [Node; 2] {
     nodes
 }
 
-/// A document of docs/recipes, whose blocks are files and commands to try.
+/// A document of docs/recipes, whose blocks are files and commands to try. The word behind the
+/// language of a block is its mark: the path of a file, or who runs the commands.
 struct Recipe {
-    /// What stands behind the fence of each block, and its text.
+    /// Mark and text of each block.
     blocks: Vec<(String, String)>,
 }
 
 impl Recipe {
-    fn open(name: &str) -> Self {
+    /// Reads a document, which must have blocks with these marks and no others: what a test does
+    /// not know it does not try.
+    fn open(name: &str, marks: &[&str]) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes");
         let document = fs::read_to_string(folder.join(format!("{name}.md"))).unwrap();
         let mut blocks = Vec::new();
         let mut lines = document.lines();
         while let Some(line) = lines.next() {
-            if let Some(info) = line.strip_prefix("```") {
-                let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
-                blocks.push((info.to_owned(), block.join("\n") + "\n"));
+            let Some(info) = line.strip_prefix("```") else {
+                continue;
+            };
+            let text: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            if let Some((_, mark)) = info.split_once(' ') {
+                blocks.push((mark.to_owned(), text.join("\n") + "\n"));
             }
         }
+        let found: BTreeSet<_> = blocks.iter().map(|block| &*block.0).collect();
+        assert_eq!(found, marks.iter().copied().collect());
         Self { blocks }
     }
 
-    /// The texts of the blocks with this mark behind their language, in their order.
-    fn marked(&self, mark: &str) -> Vec<String> {
-        let is_marked = |info: &str| info.split_once(' ').is_some_and(|words| words.1 == mark);
-        let marked = self.blocks.iter().filter(|block| is_marked(&block.0));
-        let texts: Vec<_> = marked.map(|block| block.1.clone()).collect();
-        assert!(!texts.is_empty(), "no block is marked {mark}");
-        texts
+    /// The texts of the blocks with this mark, in their order.
+    fn blocks(&self, mark: &str) -> Vec<&str> {
+        let marked = self.blocks.iter().filter(|block| block.0 == mark);
+        marked.map(|block| &*block.1).collect()
     }
 
-    /// The contents that the document shows for a file, in their order.
-    fn files(&self, path: &str) -> Vec<String> {
-        self.marked(path)
-    }
-
-    /// The only content that the document shows for a file.
-    fn file(&self, path: &str) -> String {
-        let mut files = self.files(path);
-        assert_eq!(files.len(), 1, "contents of {path}");
-        files.remove(0)
-    }
-
-    /// The blocks of commands for a node, in their order.
-    fn commands(&self, node: &str) -> Vec<String> {
-        self.marked(node)
+    /// The text of the only block with this mark.
+    fn block(&self, mark: &str) -> &str {
+        let blocks = self.blocks(mark);
+        assert_eq!(blocks.len(), 1, "blocks marked {mark}");
+        blocks[0]
     }
 
     /// Writes a file of which the document shows one content.
     fn write(&self, node: &Node, path: &str) {
-        node.write(path, self.file(path));
+        node.write(path, self.block(path));
     }
 }
 

@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use super::{
-    Lab, Node, PATIENCE, Recipe, assert_controls, boot_guide, lab, new_lab, print, run_guide, sh,
-    state_of, text, wait_state, write_guide_file,
+    Lab, Node, PATIENCE, Recipe, assert_controls, boot_guide, lab, new_lab, print, require,
+    run_guide, sh, state_of, text, wait_state, write_guide_file,
 };
 
 const SERVER: &str = "/etc/stunnel/hirte-server.conf";
 const CLIENT: &str = "/etc/stunnel/hirte-client.conf";
+const LOOPBACK: &str = "/etc/hirte/hirte.conf.d/loopback.conf";
+const FORKING: &str = "/etc/systemd/system/stunnel@.service.d/forking.conf";
 const CERTIFICATE: &str = "/etc/stunnel/hirte.pem";
 const AUTHORITY: &str = "/etc/stunnel/hirte-ca.crt";
 
@@ -22,12 +24,15 @@ struct Tunnel {
 
 #[test]
 fn stunnel_between_agent_and_manager() {
-    if !lab::require() {
+    if !require(&["stunnel4", "openssl", "tcpdump", "telnet"]) {
         return;
     }
     let lab = new_lab("stunnel");
     let [primary, agent] = boot_guide(&lab);
-    let recipe = Recipe::open("encryption");
+    let recipe = Recipe::open(
+        "encryption",
+        &[SERVER, CLIENT, LOOPBACK, FORKING, "primary", "agent"],
+    );
     let tunnel = Tunnel {
         lab,
         primary,
@@ -46,7 +51,7 @@ impl Tunnel {
         let Self { primary, agent, .. } = self;
         for (node, path) in [(primary, SERVER), (agent, CLIENT)] {
             write_guide_file(node, path);
-            assert_eq!(self.recipe.files(path)[0], text::file("second", path));
+            assert_eq!(self.recipe.blocks(path)[0], text::file("second", path));
         }
         run_guide(primary, "sudo openssl req");
         assert_eq!(primary.ok(&["stat", "-c", "%a", CERTIFICATE]), "600");
@@ -58,14 +63,12 @@ impl Tunnel {
         let ended = || primary.sh(state).stdout == "inactive\n";
         lab::eventually(PATIENCE, "systemd ends it", ended);
 
-        self.recipe
-            .write(primary, "/etc/hirte/hirte.conf.d/loopback.conf");
+        self.recipe.write(primary, LOOPBACK);
         for node in [primary, agent] {
-            self.recipe
-                .write(node, "/etc/systemd/system/stunnel@.service.d/forking.conf");
+            self.recipe.write(node, FORKING);
         }
         for node in [primary, agent] {
-            let commands = &self.recipe.commands(node.name())[0];
+            let commands = self.recipe.blocks(node.name())[0];
             assert_same_commands(commands);
             sh(node, commands);
         }
@@ -131,7 +134,7 @@ impl Tunnel {
 
     fn give_certificates(&self) {
         let Self { primary, agent, .. } = self;
-        sh(primary, &self.recipe.commands("primary")[1]);
+        sh(primary, self.recipe.blocks("primary")[1]);
         let for_agent = "/etc/stunnel/ca/agent.pem";
         for (from, to) in [(for_agent, CERTIFICATE), (AUTHORITY, AUTHORITY)] {
             agent.write(to, primary.read(from));
@@ -143,8 +146,8 @@ impl Tunnel {
             "sed -i s/ReconnectInterval=.*/ReconnectInterval=1s/ /etc/hirte/agent.conf",
         );
         agent.systemctl(&["reload", "hirte-agent"]);
-        primary.write(SERVER, &self.recipe.files(SERVER)[1]);
-        agent.write(CLIENT, &self.recipe.files(CLIENT)[1]);
+        primary.write(SERVER, self.recipe.blocks(SERVER)[1]);
+        agent.write(CLIENT, self.recipe.blocks(CLIENT)[1]);
         self.restart();
         wait_state(primary, "agent", "online");
         assert_controls(primary, agent);
@@ -165,7 +168,7 @@ impl Tunnel {
         let Self { primary, agent, .. } = self;
         let (server, client) = ("stunnel@hirte-server", "stunnel@hirte-client");
         let good = primary.read(CERTIFICATE);
-        let issue = self.recipe.commands("primary")[1]
+        let issue = self.recipe.blocks("primary")[1]
             .lines()
             .skip_while(|line| !line.starts_with("issue() {"))
             .take_while(|line| *line != "issue primary serverAuth")
@@ -180,7 +183,7 @@ impl Tunnel {
         write_guide_file(agent, CLIENT);
         self.restart();
         self.assert_turned_away(primary, server, "peer did not return a certificate");
-        agent.write(CLIENT, &self.recipe.files(CLIENT)[1]);
+        agent.write(CLIENT, self.recipe.blocks(CLIENT)[1]);
 
         // A manager with the guide's certificate, which the authority has not signed.
         run_guide(primary, "sudo openssl req");

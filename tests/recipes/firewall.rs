@@ -1,8 +1,8 @@
 //! docs/recipes/firewall.md, with Debian's firewalld and the nftables of each node.
 
 use super::{
-    Node, Recipe, assert_controls, boot_guide, failed_attempt, lab, new_lab, run_guide, sh,
-    wait_state,
+    Node, Recipe, assert_controls, boot_guide, failed_attempt, lab, new_lab, require, run_guide,
+    sh, wait_state,
 };
 
 /// What an agent gets to hear of a port that firewalld keeps closed.
@@ -10,7 +10,7 @@ const CLOSED: &str = "No route to host";
 
 #[test]
 fn firewalld_lets_in_on_what_is_opened() {
-    if !lab::require() {
+    if !require(&["firewall-cmd", "telnet"]) {
         return;
     }
     let lab = new_lab("firewall");
@@ -22,7 +22,7 @@ fn firewalld_lets_in_on_what_is_opened() {
     primary.systemctl(&["start", "hirte", "hirte-agent"]);
     // The node's own agent comes over the loopback interface.
     wait_state(&primary, "primary", "online");
-    let recipe = Recipe::open("firewall");
+    let recipe = Recipe::open("firewall", &["primary"]);
     the_port_of_the_guide(&primary, &agent, &recipe);
     the_service_of_the_package(&primary, &agent, &recipe);
     the_network_of_the_nodes(&primary, &agent, &recipe);
@@ -44,7 +44,7 @@ fn the_port_of_the_guide(primary: &Node, agent: &Node, recipe: &Recipe) {
         "sudo firewall-cmd --reload",
         "sudo firewall-cmd --list-ports",
     ] {
-        assert!(recipe.commands("primary")[0].contains(&beginning["sudo ".len()..]));
+        assert!(recipe.blocks("primary")[0].contains(&beginning["sudo ".len()..]));
         printed += &run_guide(primary, beginning);
     }
     assert_eq!(printed, "success\nsuccess\n2020/tcp\n");
@@ -79,7 +79,7 @@ fn the_service_of_the_package(primary: &Node, agent: &Node, recipe: &Recipe) {
     wait_state(primary, "primary", "online");
     let refused = format!("192.168.1.10:842: {CLOSED}");
     assert!(failed_attempt(agent).starts_with(&refused));
-    sh(primary, &recipe.commands("primary")[1]);
+    sh(primary, recipe.blocks("primary")[1]);
     wait_state(primary, "agent", "online");
     let all = run_guide(primary, "sudo firewall-cmd --list-all");
     let services = all.lines().find(|line| line.contains("services: "));
@@ -91,7 +91,7 @@ fn the_network_of_the_nodes(primary: &Node, agent: &Node, recipe: &Recipe) {
     agent.ok(&["ip", "address", "add", "192.168.2.20/16", "dev", "eth0"]);
     let knock = telnet(agent, stranger);
     assert!(knock.stdout.contains("Connected"), "{knock}");
-    sh(primary, &recipe.commands("primary")[2]);
+    sh(primary, recipe.blocks("primary")[2]);
     let knock = telnet(agent, stranger);
     assert!(knock.stderr.contains(CLOSED), "{knock}");
     primary.systemctl(&["restart", "hirte"]);

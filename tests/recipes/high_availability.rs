@@ -1,16 +1,22 @@
 //! docs/recipes/high-availability.md, with Debian's keepalived.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use super::{
-    Lab, Node, PATIENCE, Recipe, assert_controls, boot_guide, lab, new_lab, print, run_guide, sh,
-    state_of, text, wait_state, write_guide_file,
+    Lab, Node, PATIENCE, Recipe, assert_controls, boot_guide, lab, new_lab, print, require,
+    run_guide, sh, state_of, text, wait_state, write_guide_file,
 };
 use lab::Link;
 
 const KEEPALIVED: &str = "/etc/keepalived/keepalived.conf";
 const SCRIPT: &str = "/usr/local/bin/hirte-failover.sh";
 const FAILOVER: &str = "/etc/hirte/agent.conf.d/failover.conf";
+const MARKS: [&str; 7] = [
+    KEEPALIVED, SCRIPT, FAILOVER, "manager", "firewall", "agent", "faster",
+];
 /// What the recipe adds to the guide's file of keepalived.
 const ADDED: [&str; 3] = ["garp_master_refresh", "notify_fault", "notify_stop"];
 /// Of the agent that has a node of its own.
@@ -26,14 +32,13 @@ struct Pair {
     recipe: Recipe,
 }
 
-/// Seconds between announcements of the address: of the recipe's primary (`garp_master_refresh`), and
+/// Time between announcements of the address: of the recipe's primary (`garp_master_refresh`), and
 /// of one that has become master, which makes two.
-const REFRESH: f64 = 5.0;
+const REFRESH: Duration = Duration::from_secs(5);
 
-/// Seconds since 1970.
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.expect("the clock is later than 1970").as_secs_f64()
+/// The time since 1970, as the journals of all nodes have it.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
 impl Pair {
@@ -42,8 +47,8 @@ impl Pair {
         let lab = new_lab(name);
         let backup = lab.node("backup", "192.168.1.11");
         let [primary, agent] = boot_guide(&lab);
-        let recipe = Recipe::open("high-availability");
-        assert_eq!(recipe.file(SCRIPT), text::file("second", SCRIPT));
+        let recipe = Recipe::open("high-availability", &MARKS);
+        assert_eq!(recipe.block(SCRIPT), text::file("second", SCRIPT));
         for node in [&primary, &backup] {
             write_guide_file(node, SCRIPT);
             write_guide_file(node, "/etc/hirte/hirte.conf");
@@ -83,14 +88,14 @@ impl Pair {
             run_guide(node, "sudo systemctl enable hirte-agent");
             run_guide(node, "sudo systemctl restart hirte-agent");
         }
-        pair.wait(&pair.primary, &ALL);
+        wait_online(&pair.primary, &ALL);
         pair
     }
 
     /// The recipe, which adds to the guide.
     fn boot_recipe(name: &str) -> Self {
         let pair = Self::boot(name);
-        let files = pair.recipe.files(KEEPALIVED);
+        let files = pair.recipe.blocks(KEEPALIVED);
         let of_guide = text::files("second", KEEPALIVED);
         let managers = [&pair.primary, &pair.backup];
         for ((node, file), of_guide) in managers.into_iter().zip(&files).zip(&of_guide) {
@@ -98,14 +103,14 @@ impl Pair {
             let lines = file.lines().map(str::trim);
             assert!(lines.filter(|line| !is_added(line)).eq(of_guide.lines()));
             node.write(KEEPALIVED, file);
-            sh(node, &pair.recipe.commands("manager")[0]);
+            sh(node, pair.recipe.block("manager"));
         }
         for node in pair.nodes() {
             pair.recipe.write(node, FAILOVER);
-            sh(node, &pair.recipe.commands("agent")[0]);
+            sh(node, pair.recipe.block("agent"));
             node.systemctl(&["enable", "hirte-agent"]);
         }
-        pair.wait(&pair.primary, &ALL);
+        wait_online(&pair.primary, &ALL);
         pair
     }
 
@@ -120,23 +125,19 @@ impl Pair {
             .unwrap()
     }
 
-    /// Waits until these agents are online at the manager of a node.
-    fn wait(&self, manager: &Node, agents: &[&str]) {
-        for agent in agents {
-            wait_state(manager, agent, "online");
-        }
-    }
-
     /// Waits until agents have followed the address to a node, and prints how long after `failure`
     /// the last connection of each was made. hirtectl works there.
-    fn follow(&self, what: &str, failure: f64, holder: &Node, agents: &[&str]) {
-        let mut times = String::new();
+    fn follow(&self, what: &str, failure: Duration, holder: &Node, agents: &[&str]) {
+        let mut line = format!("{what}: back after");
         for name in agents {
-            wait_state(holder, name, "online");
-            let seconds = last(self.node(name), "Connected to manager") - failure;
-            times += &format!(" {name} {seconds:.2} s");
+            let mut connected = Duration::ZERO;
+            lab::eventually(PATIENCE, &format!("{what}: {name} is back"), || {
+                connected = last_connected(self.node(name));
+                connected > failure && state_of(holder, name) == "online"
+            });
+            write!(line, " {name} {:.2?}", connected.abs_diff(failure)).unwrap();
         }
-        print(&format!("{what}: back after{times}"));
+        print(&line);
         assert!(has_address(holder));
         assert_controls(holder, &self.agent);
     }
@@ -169,33 +170,40 @@ impl Pair {
         assert_eq!(self.managers(), ["backup"]);
     }
 
-    /// When the manager of the backup has told its agents that it ends.
+    /// The primary takes the address back, which takes it from a manager that works.
     fn come_back(&self, what: &str) {
-        wait_state(&self.primary, AGENT, "online");
-        let lost = last(&self.agent, "Disconnected from manager");
-        self.follow(what, lost, &self.primary, &[AGENT]);
-        self.wait(&self.primary, &ALL);
+        wait_online(&self.primary, &ALL);
+        let taken = last_logged(&self.primary, "keepalived", "Entering MASTER STATE");
+        self.follow(what, taken, &self.primary, &[AGENT, "backup"]);
         self.wait_managers(&["primary"]);
-        let slow = last(&self.backup, "Connected to manager") - lost;
-        print(&format!(
-            "{what}: the agent beside the manager that ends {slow:.2} s"
-        ));
     }
 }
 
-/// When the agent of a node has last logged this, in seconds since 1970.
-fn last(node: &Node, message: &str) -> f64 {
-    let journal = [
+/// When a unit has last logged this.
+fn last_logged(node: &Node, unit: &str, message: &str) -> Duration {
+    let journalctl = [
         "journalctl",
         "--no-pager",
-        "-o",
-        "short-unix",
+        "--output=short-unix",
         "-u",
-        "hirte-agent",
+        unit,
     ];
-    let lines = node.ok(&journal);
+    let lines = node.ok(&journalctl);
     let line = lines.lines().rfind(|line| line.contains(message)).unwrap();
-    line.split(' ').next().unwrap().parse().unwrap()
+    let seconds = line.split(' ').next().unwrap().parse().unwrap();
+    Duration::from_secs_f64(seconds)
+}
+
+/// When the agent of a node has last connected.
+fn last_connected(node: &Node) -> Duration {
+    last_logged(node, "hirte-agent", "Connected to manager")
+}
+
+/// Waits until these agents are online at the manager of a node.
+fn wait_online(manager: &Node, agents: &[&str]) {
+    for agent in agents {
+        wait_state(manager, agent, "online");
+    }
 }
 
 fn has_address(node: &Node) -> bool {
@@ -204,7 +212,7 @@ fn has_address(node: &Node) -> bool {
 
 #[test]
 fn the_guides_keepalived_moves_the_manager() {
-    if !lab::require() {
+    if !require(&["keepalived", "firewall-cmd"]) {
         return;
     }
     print("keepalived as the guide has it");
@@ -226,7 +234,7 @@ fn the_guides_keepalived_moves_the_manager() {
 
 #[test]
 fn one_manager_runs_whatever_fails() {
-    if !lab::require() {
+    if !require(&["keepalived", "firewall-cmd"]) {
         return;
     }
     let pair = Pair::boot_recipe("failover");
@@ -254,23 +262,20 @@ fn one_manager_runs_whatever_fails() {
     // systemd starts a manager that dies again; the address stays.
     let failure = now();
     pair.primary.kill("hirte", "KILL");
-    lab::eventually(PATIENCE, "the agent has noticed", || {
-        last(&pair.agent, "Disconnected from manager") > failure
-    });
     pair.follow("manager killed", failure, &pair.primary, &ALL);
 
     for node in [&pair.primary, &pair.backup] {
-        sh(node, &pair.recipe.commands("faster")[0]);
+        sh(node, pair.recipe.block("faster"));
     }
     pair.wait_managers(&["primary"]);
-    pair.wait(&pair.primary, &ALL);
+    wait_online(&pair.primary, &ALL);
     print("advertisements every 0.3 s:");
     pair.cut_the_power();
 }
 
 #[test]
 fn two_managers_that_do_not_hear_each_other() {
-    if !lab::require() {
+    if !require(&["keepalived", "firewall-cmd"]) {
         return;
     }
     let pair = Pair::boot_recipe("failover-split");
@@ -284,20 +289,20 @@ fn two_managers_that_do_not_hear_each_other() {
     assert!(has_address(&pair.primary) && has_address(&pair.backup));
     // Each announcement draws the agent to the other side; the primary's are the last ones.
     lab::eventually(PATIENCE, "the agent has settled at the primary", || {
-        let connected = last(&pair.agent, "Connected to manager");
+        let connected = last_connected(&pair.agent);
         connected > split
-            && now() - connected > REFRESH + 1.0
+            && now().abs_diff(connected) > REFRESH + Duration::from_secs(1)
             && state_of(&pair.primary, AGENT) == "online"
             && state_of(&pair.backup, AGENT) == "offline"
     });
-    let settled = last(&pair.agent, "Connected to manager");
+    let settled = last_connected(&pair.agent);
 
     // The backup hears the primary first and gives way without a word, which is the worse order.
-    let commands = &pair.recipe.commands("firewall")[0];
+    let commands = pair.recipe.block("firewall");
     sh(&pair.backup, commands);
     pair.wait_managers(&["primary"]);
     sh(&pair.primary, commands);
-    pair.wait(&pair.primary, &ALL);
+    wait_online(&pair.primary, &ALL);
     assert_controls(&pair.primary, &pair.agent);
-    assert_eq!(last(&pair.agent, "Connected to manager"), settled);
+    assert_eq!(last_connected(&pair.agent), settled);
 }
