@@ -79,6 +79,10 @@ fn the_service_of_the_package(primary: &Node, agent: &Node, recipe: &Recipe) {
     wait_state(primary, "primary", "online");
     let refused = format!("192.168.1.10:842: {CLOSED}");
     assert!(failed_attempt(agent).starts_with(&refused));
+    let silent = "firewall-cmd --permanent --set-target=DROP && firewall-cmd --reload";
+    sh(primary, silent);
+    assert_eq!(failed_attempt(agent), "192.168.1.10:842: timed out");
+    sh(primary, "firewall-cmd --permanent --set-target=default");
     sh(primary, recipe.blocks("primary")[1]);
     wait_state(primary, "agent", "online");
     let all = run_guide(primary, "sudo firewall-cmd --list-all");

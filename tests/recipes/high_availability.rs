@@ -161,13 +161,16 @@ impl Pair {
     fn cut_the_power(&self) {
         let failure = now();
         self.primary.crash();
-        self.follow(
-            "power of primary cut",
-            failure,
-            &self.backup,
-            &["backup", AGENT],
-        );
+        let what = "power of primary cut";
+        self.follow(what, failure, &self.backup, &["backup", AGENT]);
         assert_eq!(self.managers(), ["backup"]);
+    }
+
+    fn pull_the_cable(&self) {
+        let failure = now();
+        self.primary.link(Link::Down);
+        let what = "cable of primary pulled";
+        self.follow(what, failure, &self.backup, &["backup", AGENT]);
     }
 
     /// The primary takes the address back, which takes it from a manager that works.
@@ -223,7 +226,12 @@ fn the_guides_keepalived_moves_the_manager() {
     pair.primary.boot();
     pair.come_back("primary back");
 
-    // The guide has no script for the end of keepalived: its manager goes on, without agents.
+    // The guide has no script for a card without a link, nor for the end of keepalived: its manager
+    // goes on, without agents.
+    pair.pull_the_cable();
+    assert_eq!(pair.managers(), ["primary", "backup"]);
+    pair.primary.link(Link::Up);
+    pair.come_back("cable plugged in");
     let failure = now();
     pair.primary.systemctl(&["stop", "keepalived"]);
     pair.follow("keepalived stopped", failure, &pair.backup, &ALL);
@@ -240,14 +248,7 @@ fn one_manager_runs_whatever_fails() {
     let pair = Pair::boot_recipe("failover");
     pair.wait_managers(&["primary"]);
 
-    let failure = now();
-    pair.primary.link(Link::Down);
-    pair.follow(
-        "cable of primary pulled",
-        failure,
-        &pair.backup,
-        &["backup", AGENT],
-    );
+    pair.pull_the_cable();
     pair.wait_managers(&["backup"]);
     pair.primary.link(Link::Up);
     pair.come_back("cable plugged in");
