@@ -22,10 +22,11 @@ MISSED = re.compile(r"hirte: initial state of node \S+ NOT reached after \d+ s:"
 BOOT_SECONDS = 900
 
 
-def tools(cache, mirror=None):
+def tools(cache):
     """A tree with QEMU, firmware for it, and dtc; made at the first call."""
     tree = Path(cache) / "tools"
-    debs = expand.read(ROOT / "image/debs.lock.json")["mpp-vars"]["debs"]["tools"]
+    lock = os.environ.get("HIRTE_IMAGE_LOCK", ROOT / "image/debs.lock.json")
+    debs = expand.read(lock)["mpp-vars"]["debs"]["tools"]
     stamp = tree / "made-of"
     wanted = "".join(deb["sha256"] + "\n" for deb in debs)
     if stamp.exists() and stamp.read_text() == wanted:
@@ -33,7 +34,7 @@ def tools(cache, mirror=None):
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     files = Path(cache) / "files"
-    debian.download(debs, files, mirror or debian.machine_mirror())
+    debian.download(debs, files, debian.archives())
     for deb in debs:
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", files / f"sha256:{deb['sha256']}"],
                               stdout=subprocess.PIPE) as archive:
