@@ -129,7 +129,7 @@ class Machine:
 # Seconds that a boot may take: an emulated computer, on a busy one, takes longer than the image allows for.
 STATE_SECONDS = 800
 # What the kernel is told besides.
-EXTRA = "systemd.show_status=yes systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info"
+EXTRA = "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info"
 
 
 def network(device, ports=()):
@@ -142,7 +142,7 @@ def network(device, ports=()):
 def machine_id(number):
     """What image/initramfs/init makes of the number of a board or machine."""
     digits = hashlib.sha256(f"hirte machine-id {number}".encode()).hexdigest()
-    return f"{digits[:12]}4{digits[12:15]}a{digits[15:30]}"
+    return f"{digits[:12]}4{digits[12:15]}a{digits[16:31]}"
 
 
 def uefi(tree, work, image, log, ports=(), extra="", limit=STATE_SECONDS, restarts=True):
