@@ -8,6 +8,8 @@ from pathlib import Path
 
 # The heartbeat and TCP limits of both ends: an emulated computer is slow to answer.
 PATIENCE = "60s"
+# For what an emulated computer does within a second or a minute, by how busy this one is.
+WAIT_SECONDS = 600
 
 
 def free_port():
@@ -34,7 +36,7 @@ class Manager:
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "sh", "-c", script, "manager",
              str(self.executables / "hirte"), "-c", str(configuration)],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        self.wait(lambda: self.ctl("list-nodes", check=False)[0] == 0, 30, "the manager does not answer")
+        self.wait(lambda: self.ctl("list-nodes", check=False)[0] == 0, "the manager does not answer")
 
     def __enter__(self):
         return self
@@ -59,9 +61,9 @@ class Manager:
             raise AssertionError(f"hirtectl {words}: status {done.returncode}: {done.stdout}")
         return done.returncode, done.stdout
 
-    def wait(self, condition, limit, message):
+    def wait(self, condition, message):
         """Waits for something to become true."""
-        end = time.monotonic() + limit
+        end = time.monotonic() + WAIT_SECONDS
         while not condition():
             if time.monotonic() > end or self.process.poll() is not None:
                 raise AssertionError(f"{message}:\n{(self.folder / 'manager.log').read_text()}")

@@ -3,6 +3,8 @@
 import subprocess
 import time
 
+from manager import WAIT_SECONDS
+
 
 class Ssh:
     """A way into a guest, through a port of this machine."""
@@ -25,9 +27,9 @@ class Ssh:
             raise AssertionError(f"{command}: status {status}: {told}")
         return told
 
-    def wait(self, command, limit, message):
+    def wait(self, command, message):
         """Waits until a command in the guest succeeds; gives what it prints."""
-        end = time.monotonic() + limit
+        end = time.monotonic() + WAIT_SECONDS
         while True:
             status, told = self.call(command, self.key)
             if status == 0:
