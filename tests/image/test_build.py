@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "image/lib"))
 
+import debian  # noqa: E402
 import payload  # noqa: E402
 
 
@@ -60,6 +61,25 @@ class Options(unittest.TestCase):
         manager = settings("manager")
         self.assertNotIn("Wants=hirte-agent.service",
                          payload.target_unit(manager, payload.state_of(manager)[1]).splitlines())
+
+
+class Archives(unittest.TestCase):
+    """Where packages come from."""
+
+    def test_security_updates_have_an_archive_of_their_own(self):
+        archives = debian.archives("http://one.invalid/debian/", "http://two.invalid/debian-security")
+        self.assertEqual(archives.base("pool/main/a/a_1_all.deb"), "http://one.invalid/debian")
+        self.assertEqual(archives.base("pool/updates/main/a/a_2_all.deb"), "http://two.invalid/debian-security")
+        for path in "pool/main/a/a_1_all.deb", "pool/updates/main/a/a_2_all.deb":
+            self.assertEqual(archives.path(f"{archives.base(path)}/{path}"), path)
+        with self.assertRaisesRegex(debian.DebianError, "http://three.invalid/x is in no known archive"):
+            archives.path("http://three.invalid/x")
+
+    def test_a_package_that_has_left_the_archive_is_named(self):
+        gone = {"path": "pool/main/h/hirte/hirte_0_none.deb", "sha256": "0" * 64, "size": 1}
+        with tempfile.TemporaryDirectory() as store, \
+                self.assertRaisesRegex(debian.GoneError, "hirte_0_none.deb is not in the archive any more"):
+            debian.download([gone], store, debian.archives())
 
 
 class Refused(unittest.TestCase):
