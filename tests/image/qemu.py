@@ -112,7 +112,7 @@ class Machine:
                 return found
             missed = MISSED.search(self.console, start)
             if missed and time.monotonic() < end:
-                end = min(end, time.monotonic() + 20)
+                end = min(end, time.monotonic() + 120)
             if time.monotonic() > end or not self.read(1):
                 tail = self.console[-6000:]
                 raise AssertionError(f"{pattern!r} did not come within {limit} s; the console ends with:\n{tail}")
