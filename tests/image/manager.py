@@ -9,7 +9,7 @@ from pathlib import Path
 # The heartbeat and TCP limits of both ends: an emulated computer is slow to answer.
 PATIENCE = "60s"
 # For what an emulated computer does within a second or a minute, by how busy this one is.
-WAIT_SECONDS = 600
+WAIT_SECONDS = 900
 
 
 def free_port():

@@ -20,7 +20,7 @@ import expand  # noqa: E402
 REACHED = re.compile(r"hirte: initial state of node (\S+) reached after (\d+) s, (\d+) MiB of memory used")
 MISSED = re.compile(r"hirte: initial state of node \S+ NOT reached after \d+ s:")
 # Of the firmware, kernel and systemd on a computer that is emulated, and busy with other work.
-BOOT_SECONDS = 900
+BOOT_SECONDS = 1800
 # The numbers of the emulated computers, from which the image makes machine ids.
 MACHINE_NUMBER = "68697274-6520-4500-9d3c-3f6d1c7a0009"
 BOARD_NUMBER = "10000000a1b2c3d4"
@@ -127,7 +127,7 @@ class Machine:
 
 
 # Seconds that a boot may take: an emulated computer, on a busy one, takes longer than the image allows for.
-STATE_SECONDS = 800
+STATE_SECONDS = 1700
 # What the kernel is told besides.
 EXTRA = (f"systemd.default_timeout_start_sec={STATE_SECONDS} systemd.default_device_timeout_sec={STATE_SECONDS} "
          "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info")
