@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,28 +19,56 @@ class DebianError(Exception):
     """What could not be had, and why."""
 
 
-def machine_mirror():
-    """The base address from which this machine gets Debian."""
+class GoneError(DebianError):
+    """A locked package is not in the archive any more."""
+
+
+@dataclass
+class Archives:
+    """Base addresses of Debian's archive, and of the one with its security updates."""
+
+    main: str
+    security: str
+
+    def base(self, path):
+        """Where a path of a lock lies; only the archive of security updates has pool/updates."""
+        return self.security if path.startswith("pool/updates/") else self.main
+
+    def path(self, address):
+        """The path of an address in one of the two."""
+        for base in (self.security, self.main):
+            if address.startswith(base + "/"):
+                return address.removeprefix(base + "/")
+        raise DebianError(f"{address} is in no known archive")
+
+
+def archives(main=None, security=None):
+    """The archives with these addresses, or those from which this machine gets Debian."""
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(LABEL)\t$(REPO_URI)", "Created-By: Packages"],
         stdout=subprocess.PIPE, encoding="utf8", check=True).stdout
-    for line in listed.splitlines():
-        label, address = line.split("\t")
-        if label == "Debian":
-            return address.rstrip("/")
-    raise DebianError("apt's configuration names no archive of Debian; give its address with --mirror")
+    machine = dict(line.split("\t") for line in reversed(listed.splitlines()))
+    main = main or machine.get("Debian")
+    security = security or machine.get("Debian-Security")
+    for address, what, option in ((main, "archive of Debian", "--mirror"),
+                                  (security, "archive of Debian's security updates", "--security-mirror")):
+        if not address:
+            raise DebianError(f"apt's configuration names no {what}; give its address with {option}")
+    return Archives(main.rstrip("/"), security.rstrip("/"))
 
 
 class Apt:
     """An apt for one architecture of the release, beside the machine's own."""
 
-    def __init__(self, folder, mirror, architecture):
-        self.mirror = mirror
+    def __init__(self, folder, archives_, architecture):
+        self.archives = archives_
         home = Path(folder, architecture)
         for name in ("state/lists/partial", "cache/archives/partial", "etc"):
             (home / name).mkdir(parents=True)
         (home / "status").touch()
-        (home / "etc/sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror} {RELEASE} {COMPONENTS}\n")
+        (home / "etc/sources.list").write_text(
+            f"deb [signed-by={KEYRING}] {archives_.main} {RELEASE} {COMPONENTS}\n"
+            f"deb [signed-by={KEYRING}] {archives_.security} {RELEASE}-security {COMPONENTS}\n")
         settings = {
             "Dir::State": home / "state", "Dir::State::status": home / "status", "Dir::Cache": home / "cache",
             "Dir::Etc::sourcelist": home / "etc/sources.list", "Dir::Etc::sourceparts": "/dev/null",
@@ -69,8 +98,7 @@ class Apt:
         uris = self._run("apt-get", "install", "-y", "-qq", "--print-uris", *names)
         paths = set()
         for line in uris.splitlines():
-            address = unquote(line.split("'")[1])
-            paths.add(address.removeprefix(self.mirror + "/"))
+            paths.add(self.archives.path(unquote(line.split("'")[1])))
         return paths
 
     def alone(self, name):
@@ -95,23 +123,25 @@ def sha256_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(entries, store, mirror):
+def download(entries, store, archives_):
     """Gets what is not in the folder `store` yet, each file under the name `sha256:SUM`."""
     store = Path(store)
     store.mkdir(parents=True, exist_ok=True)
-    missing = [entry for entry in entries if not (store / f"sha256:{entry['sha256']}").exists()]
+    # Options may need the same package.
+    wanted = {entry["sha256"]: entry for entry in entries}
+    missing = [entry for digest, entry in wanted.items() if not (store / f"sha256:{digest}").exists()]
     with tempfile.TemporaryDirectory(dir=store) as partial:
         for start in range(0, len(missing), DOWNLOADS_AT_ONCE):
             group = missing[start:start + DOWNLOADS_AT_ONCE]
             words = [word for entry in group
-                     for word in (f"{mirror}/{entry['path']}", f"{partial}/{entry['sha256']}",
+                     for word in (f"{archives_.base(entry['path'])}/{entry['path']}", f"{partial}/{entry['sha256']}",
                                   f"SHA256:{entry['sha256']}")]
             done = subprocess.run(["/usr/lib/apt/apt-helper", "-q", "-o", "APT::Sandbox::User=root", "download-file", *words],
                                   stdout=subprocess.DEVNULL, check=False)
             for entry in group:
                 got = Path(partial, entry["sha256"])
                 if not got.exists() or sha256_of(got) != entry["sha256"]:
-                    raise DebianError(
+                    raise GoneError(
                         f"{entry['path']} is not in the archive any more, or could not be had (status "
-                        f"{done.returncode}); after a point release, image/lock makes the lock anew")
+                        f"{done.returncode}); image/lock makes the lock anew")
                 os.rename(got, store / f"sha256:{entry['sha256']}")

@@ -12,6 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 # From the kernel's start. A Raspberry Pi 4 takes a tenth of it; an emulated computer takes longer.
 INITIAL_STATE_SECONDS = 300
+# Of hirte, for the image.
+EXECUTABLES = ("hirte", "hirte-agent", "hirtectl")
 
 
 class PayloadError(Exception):
@@ -104,6 +106,10 @@ def write(path, text, mode=0o644):
 
 def fill(root, settings, executables, hirtectl):
     """Puts everything into the folder `root`."""
+    for path in [Path(executables, name) for name in EXECUTABLES] + [Path(hirtectl)]:
+        if not path.exists():
+            raise PayloadError(f"there is no {path}: build it for "
+                               f"{'this machine' if path == Path(hirtectl) else '64-bit Arm'} first")
     subprocess.run([HERE.parent / "data/install", "--destdir", root, "--bindir-from", executables], check=True)
     for part in ["files", *(["files-ssh"] if settings.ssh_key else [])]:
         shutil.copytree(HERE / part, root, dirs_exist_ok=True)

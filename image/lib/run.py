@@ -35,7 +35,11 @@ class Runner:
         self.say = say
         self.trees.mkdir(parents=True)
         for digest, item in manifest["sources"].get("org.osbuild.inline", {}).get("items", {}).items():
-            (self.files / digest).write_bytes(base64.b64decode(item["data"]))
+            # Another build may be reading it.
+            if not (self.files / digest).exists():
+                made = self.work / "inline"
+                made.write_bytes(base64.b64decode(item["data"]))
+                os.replace(made, self.files / digest)
 
     def run(self):
         """Builds all pipelines and gives the tree of the last one."""

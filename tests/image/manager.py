@@ -1,21 +1,34 @@
 """A manager of this machine's build outside of the image, reached by hirtectl over its private socket. It
 has a /run of its own, so that nothing of it touches the machine."""
 
+import socket
 import subprocess
 import time
 from pathlib import Path
+
+# The heartbeat and TCP limits of both ends: an emulated computer is slow to answer.
+PATIENCE = "60s"
+# For what an emulated computer does within a second or a minute, by how busy this one is.
+WAIT_SECONDS = 900
+
+
+def free_port():
+    """A port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 class Manager:
     """A running `hirte` that awaits one node."""
 
-    def __init__(self, executables, folder, port, node):
+    def __init__(self, executables, folder, node):
         self.executables = Path(executables)
         self.folder = Path(folder)
+        self.node = node
+        self.port = free_port()
         configuration = self.folder / "manager.conf"
-        # An emulated computer is slow to answer.
-        configuration.write_text(f"[hirte]\nManagerPort={port}\nListenAddress=127.0.0.1\nAllowedNodeNames={node}\n"
-                                 "NodeHeartbeatThreshold=60s\nTCPUserTimeout=60s\nLogTarget=stderr\n")
+        configuration.write_text(f"[hirte]\nManagerPort={self.port}\nListenAddress=127.0.0.1\nAllowedNodeNames={node}\n"
+                                 f"NodeHeartbeatThreshold={PATIENCE}\nTCPUserTimeout={PATIENCE}\nLogTarget=stderr\n")
         self.log = open(self.folder / "manager.log", "wb")  # pylint: disable=consider-using-with
         script = 'mount -t tmpfs run /run && mkdir -m 755 /run/hirte && exec "$@"'
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
@@ -23,7 +36,7 @@ class Manager:
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "sh", "-c", script, "manager",
              str(self.executables / "hirte"), "-c", str(configuration)],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        self.wait(lambda: self.ctl("list-nodes", check=False)[0] == 0, 30, "the manager does not answer")
+        self.wait(lambda: self.ctl("list-nodes", check=False)[0] == 0, "the manager does not answer")
 
     def __enter__(self):
         return self
@@ -32,6 +45,12 @@ class Manager:
         self.process.terminate()
         self.process.wait()
         self.log.close()
+
+    def settings(self, host):
+        """The agent's settings with which a guest finds this manager, which may run commands there. Lines
+        end as an editor on a laptop may end them."""
+        return (f"[hirte-agent]\r\nManagerHost={host}\r\nManagerPort={self.port}\r\n"
+                f"ManagerHeartbeatThreshold={PATIENCE}\r\nAllowExec=yes\r\n")
 
     def ctl(self, *words, check=True):
         """Exit status and output of hirtectl."""
@@ -42,19 +61,23 @@ class Manager:
             raise AssertionError(f"hirtectl {words}: status {done.returncode}: {done.stdout}")
         return done.returncode, done.stdout
 
-    def wait(self, condition, limit, message):
+    def wait(self, condition, message):
         """Waits for something to become true."""
-        end = time.monotonic() + limit
+        end = time.monotonic() + WAIT_SECONDS
         while not condition():
             if time.monotonic() > end or self.process.poll() is not None:
                 raise AssertionError(f"{message}:\n{(self.folder / 'manager.log').read_text()}")
             time.sleep(0.5)
 
-    def is_online(self, node):
+    def is_online(self):
         """Whether the node is."""
         status, listed = self.ctl("list-nodes", check=False)
         rows = [line.split() for line in listed.splitlines()]
-        return status == 0 and any(row[0] == node and "online" in row for row in rows if row)
+        return status == 0 and any(row[0] == self.node and "online" in row for row in rows if row)
+
+    def run(self, script):
+        """What a shell on the node prints."""
+        return self.ctl("exec", self.node, "sh", "-c", script)[1]
 
     def units(self):
         """The lines of an exact state file of what is: every unit that runs or is enabled."""

@@ -1,5 +1,6 @@
 """Boots images in QEMU, which comes out of the locked packages like the image itself."""
 
+import hashlib
 import os
 import re
 import selectors
@@ -19,13 +20,27 @@ import expand  # noqa: E402
 REACHED = re.compile(r"hirte: initial state of node (\S+) reached after (\d+) s, (\d+) MiB of memory used")
 MISSED = re.compile(r"hirte: initial state of node \S+ NOT reached after \d+ s:")
 # Of the firmware, kernel and systemd on a computer that is emulated, and busy with other work.
-BOOT_SECONDS = 900
+BOOT_SECONDS = 1800
+# The numbers of the emulated computers, from which the image makes machine ids.
+MACHINE_NUMBER = "68697274-6520-4500-9d3c-3f6d1c7a0009"
+BOARD_NUMBER = "10000000a1b2c3d4"
+# mtools take the sizes of cards for those of disks.
+MTOOLS = {"MTOOLS_SKIP_CHECK": "1", "PATH": "/usr/bin:/bin"}
 
 
-def tools(cache, mirror=None):
-    """A tree with QEMU, firmware for it, and dtc; made at the first call."""
-    tree = Path(cache) / "tools"
-    debs = expand.read(ROOT / "image/debs.lock.json")["mpp-vars"]["debs"]["tools"]
+def tools(cache):
+    """A tree with QEMU, firmware for it, and dtc."""
+    return unpacked(cache, "tools", locked()["tools"])
+
+
+def locked():
+    """The packages of each group."""
+    return expand.read(os.environ.get("HIRTE_IMAGE_LOCK", ROOT / "image/debs.lock.json"))["mpp-vars"]["debs"]
+
+
+def unpacked(cache, name, debs):
+    """A tree of packages; made at the first call."""
+    tree = Path(cache) / name
     stamp = tree / "made-of"
     wanted = "".join(deb["sha256"] + "\n" for deb in debs)
     if stamp.exists() and stamp.read_text() == wanted:
@@ -33,7 +48,7 @@ def tools(cache, mirror=None):
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     files = Path(cache) / "files"
-    debian.download(debs, files, mirror or debian.machine_mirror())
+    debian.download(debs, files, debian.archives())
     for deb in debs:
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", files / f"sha256:{deb['sha256']}"],
                               stdout=subprocess.PIPE) as archive:
@@ -97,26 +112,41 @@ class Machine:
                 return found
             missed = MISSED.search(self.console, start)
             if missed and time.monotonic() < end:
-                end = min(end, time.monotonic() + 20)
+                end = min(end, time.monotonic() + 120)
             if time.monotonic() > end or not self.read(1):
                 tail = self.console[-6000:]
                 raise AssertionError(f"{pattern!r} did not come within {limit} s; the console ends with:\n{tail}")
 
-    def off(self, limit=120):
-        """Waits until the machine switches itself off."""
+    def off(self, limit=BOOT_SECONDS):
+        """Waits until the machine is off; one that is to restart goes off, too."""
         end = time.monotonic() + limit
         while self.read(1):
             if time.monotonic() > end:
-                raise AssertionError("the machine is still on")
+                raise AssertionError(f"the machine is still on; the console ends with:\n{self.console[-6000:]}")
         self.process.wait()
 
 
-# An emulated computer, on a busy one, takes longer than the image allows for.
-EXTRA = ("hirte.initial-state-limit=800 systemd.show_status=yes systemd.journald.forward_to_console=1 "
-         "systemd.journald.max_level_console=info")
+# Seconds that a boot may take: an emulated computer, on a busy one, takes longer than the image allows for.
+STATE_SECONDS = 1700
+# What the kernel is told besides.
+EXTRA = (f"systemd.default_timeout_start_sec={STATE_SECONDS} systemd.default_device_timeout_sec={STATE_SECONDS} "
+         "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info")
 
 
-def uefi(tree, work, image, log, arguments=()):
+def network(device, ports=()):
+    """Arguments for a network card: the guest calls this machine 10.0.2.2. `ports` are pairs of a port of
+    this machine and the port of the guest that is reached through it."""
+    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for outside, inside in ports)
+    return ["-netdev", f"user,id=net{forwards}", "-device", f"{device},netdev=net"]
+
+
+def machine_id(number):
+    """What image/initramfs/init makes of the number of a board or machine."""
+    digits = hashlib.sha256(f"hirte machine-id {number}".encode()).hexdigest()
+    return f"{digits[:12]}4{digits[12:15]}a{digits[16:31]}"
+
+
+def uefi(tree, work, image, log, ports=(), extra="", limit=STATE_SECONDS, restarts=True):
     """Boots a disk on QEMU's `virt` through Debian's build of the UEFI firmware, as from an NVMe disk."""
     variables = Path(work) / "uefi-variables.fd"
     if not variables.exists():
@@ -126,9 +156,11 @@ def uefi(tree, work, image, log, arguments=()):
         "none", "-monitor", "none", "-serial", "stdio", "-no-user-config", "-nodefaults",
         "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
         "-drive", f"if=pflash,unit=1,format=raw,file={variables}",
-        "-smbios", f"type=11,value=io.systemd.stub.kernel-cmdline-extra={EXTRA}",
+        "-uuid", MACHINE_NUMBER,
+        "-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="
+        f"hirte.initial-state-limit={limit} {EXTRA} {extra}",
         "-drive", f"if=none,id=disk,format=raw,file={image}", "-device", "nvme,drive=disk,serial=hirte",
-        *arguments]
+        *network("virtio-net-pci,romfile=", ports), *([] if restarts else ["-no-reboot"])]
     return Machine(command, log)
 
 
@@ -160,19 +192,22 @@ def change_device_tree(tree, work, dtb):
     for node in fdt(tree, work, "fdtget", "-l", dtb, card):
         fdt(tree, work, "fdtput", "-r", dtb, f"{card}/{node}")
     disable("/emmc2bus/mmc@7e340000")
+    # The board's firmware puts it there.
+    fdt(tree, work, "fdtput", "-t", "s", dtb, "/", "serial-number", BOARD_NUMBER)
 
 
-def raspi4b(tree, work, image, log):
+def raspi4b(tree, work, image, log, extra=""):
     """Boots a card on QEMU's `raspi4b`, without the board's firmware: QEMU starts the kernel, with the
     initramfs and command line of the card, and a changed device tree."""
     names = ("vmlinuz", "initrd.img", "cmdline.txt", "bcm2711-rpi-4-b.dtb")
     for name in names:
         subprocess.run(["mcopy", "-o", "-i", f"{image}@@1M", f"::{name}", Path(work) / name], check=True,
-                       env={"MTOOLS_SKIP_CHECK": "1", "PATH": "/usr/bin:/bin"})
+                       env=MTOOLS)
     kernel, initrd, cmdline, dtb = (Path(work) / name for name in names)
     change_device_tree(tree, work, dtb)
     # The serial port that the test reads has another name in QEMU.
-    line = f"{cmdline.read_text().strip()} console=ttyAMA1,115200 console=ttyAMA0,115200 {EXTRA}"
+    line = f"{cmdline.read_text().strip()} console=ttyAMA1,115200 console=ttyAMA0,115200 "
+    line += f"hirte.initial-state-limit={STATE_SECONDS} {EXTRA} {extra}"
     # QEMU wants a card whose size is a power of two.
     size = 1 << (image.stat().st_size - 1).bit_length()
     os.truncate(image, size)

@@ -124,7 +124,8 @@ class Definition(unittest.TestCase):
         locked = {"sha256:" + deb["sha256"]: deb["path"] for debs in lock.values() for deb in debs}
         for target in ("rpi4", "arm64-efi"):
             for more in (False, True):
-                manifest = self.manifest(target=target, containers=more, ssh=more, mirror="MIRROR")
+                manifest = self.manifest(target=target, containers=more, ssh=more, mirror="MIRROR",
+                                         security="SECURITY")
                 items = manifest["sources"]["org.osbuild.curl"]["items"]
                 used = set()
                 for pipeline in manifest["pipelines"]:
@@ -134,10 +135,11 @@ class Definition(unittest.TestCase):
                                 used |= set(entry["references"])
                 inline = manifest["sources"]["org.osbuild.inline"]["items"]
                 self.assertEqual(used, set(items) | set(inline))
-                debs = {digest: url for digest, url in items.items() if url.startswith("MIRROR/")}
+                debs = {digest: url for digest, url in items.items() if url.split("/")[0] in ("MIRROR", "SECURITY")}
                 self.assertEqual(len(items) - len(debs), 1, "the payload is the only other file")
                 for digest, url in debs.items():
-                    self.assertEqual(url, "MIRROR/" + locked[digest])
+                    archive = "SECURITY" if locked[digest].startswith("pool/updates/") else "MIRROR"
+                    self.assertEqual(url, f"{archive}/{locked[digest]}")
 
     def test_the_lock_has_paths_in_the_pool_and_no_host(self):
         text_of_lock = (ROOT / "image/debs.lock.json").read_text()
@@ -147,7 +149,7 @@ class Definition(unittest.TestCase):
         self.assertEqual(list(lock), list(packages))
         for name, debs in lock.items():
             for deb in debs:
-                self.assertRegex(deb["path"], r"^pool/[a-z-]+/.*_(all|" + packages[name]["architecture"] + r")\.deb$")
+                self.assertRegex(deb["path"], r"^pool/(updates/)?[a-z-]+/.*_(all|" + packages[name]["architecture"] + r")\.deb$")
                 self.assertRegex(deb["sha256"], "^[0-9a-f]{64}$")
                 self.assertGreater(deb["size"], 0)
             if not packages[name].get("alone"):

@@ -75,6 +75,8 @@ class InitialState(Scratch):
         self.write("loaded", units)
         systemctl = self.write("bin/systemctl", f"#!/bin/sh\n[ $1 = --quiet ] || cat {self.folder}/loaded\n")
         systemctl.chmod(0o755)
+        self.write("bin/journalctl", "#!/bin/sh\nfor i in 1 2 3 4; do echo hirte-agent: agent.conf:3: no port; done\n"
+                   "echo other\n").chmod(0o755)
         path = self.write("list", f"{listed}limit {limit}\n")
         script = self.write("initial-state", (SCRIPTS / "initial-state").read_text().replace(
             "/dev/kmsg", str(self.folder / "kmsg")))
@@ -103,6 +105,7 @@ class InitialState(Scratch):
             self.assertIn(f"\n  {said}\n", told)
         status, told = self.run_script(self.UNITS.replace("a.service loaded active", "a.service loaded activating"), 0)
         self.assertIn("  a.service is activating, expected active\n", told)
+        self.assertTrue(told.endswith("\n  hirte-agent: agent.conf:3: no port\n  other\n"), told)
 
     def test_no_answer_is_no_state(self):
         (self.folder / "bin").mkdir()

@@ -94,6 +94,12 @@ class Image(unittest.TestCase):
         self.assertEqual((self.root / "usr/share/hirte/initial-state.toml").read_text(),
                          (IMAGE / "initial-state.toml").read_text())
 
+    def test_programs_of_options_are_there_only_with_them(self):
+        ((_, units),) = tomllib.loads((IMAGE / "initial-state.toml").read_text())["node"].items()
+        for program, unit in ("usr/bin/podman", "podman.service"), ("usr/sbin/sshd", "ssh.service"):
+            self.assertEqual((self.root / program).exists(), unit in units, program)
+        self.assertTrue((self.root / "usr/bin/dbus-broker").exists())
+
     def test_enabled_is_what_the_state_says(self):
         units = tomllib.loads((IMAGE / "initial-state.toml").read_text())["node"]
         ((_, units),) = units.items()

@@ -1,0 +1,121 @@
+"""What image/build makes of its options, and the options that it refuses."""
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "image/lib"))
+
+import debian  # noqa: E402
+import payload  # noqa: E402
+
+
+def settings(role="agent", **more):
+    """Settings of a node called car."""
+    return payload.Settings(role=role, node="car", target="rpi4", state=ROOT / f"image/states/{role}.toml", **more)
+
+
+class Options(unittest.TestCase):
+    """The content that follows from options."""
+
+    def test_addresses_of_managers(self):
+        for address, expected in [
+            ("192.168.42.10", ("192.168.42.10", "")),
+            ("192.168.42.10:2020", ("192.168.42.10", "2020")),
+            ("fd00::1", ("fd00::1", "")),
+            ("[fd00::1]:2020", ("fd00::1", "2020")),
+            ("laptop:2020", ("laptop", "2020")),
+        ]:
+            self.assertEqual(payload.host_and_port(address), expected)
+
+    def test_configuration_of_each_role(self):
+        agent = payload.configuration(settings(manager="192.168.42.10:2020"), ["car"])
+        self.assertEqual(list(agent), ["agent.conf"])
+        self.assertIn("NodeName=car\nManagerHost=192.168.42.10\nManagerPort=2020\n", agent["agent.conf"])
+        self.assertNotIn("ManagerHost", payload.configuration(settings(), ["car"])["agent.conf"])
+        manager = payload.configuration(settings("manager"), ["car"])
+        self.assertEqual(list(manager), ["hirte.conf"])
+        both = payload.configuration(settings("both"), ["car"])
+        self.assertIn("AllowedNodeNames=car\n", both["hirte.conf"])
+        self.assertIn("ManagerAddress=unix:path=/run/hirte/hirte-agent.sock\n", both["agent.conf"])
+
+    def test_options_bring_their_units(self):
+        for more, unit in ({"containers": True}, "podman.service"), ({"ssh_key": "key"}, "ssh.service"):
+            for role in ("agent", "manager", "both"):
+                text, units, _ = payload.state_of(settings(role, **more))
+                self.assertIn(unit, units)
+                self.assertNotIn(unit, payload.state_of(settings(role))[1])
+                self.assertEqual(list(tomllib.loads(text)["node"]), ["car"])
+
+    def test_the_target_wants_what_is_to_be_active(self):
+        agent = settings()
+        lines = payload.target_unit(agent, payload.state_of(agent)[1]).splitlines()
+        self.assertIn("Wants=hirte-agent.service", lines)
+        self.assertIn("Wants=systemd-tmpfiles-clean.timer", lines)
+        self.assertIn("Requires=multi-user.target hirte-initial-state.service", lines)
+        self.assertNotIn("Wants=boot.mount", lines)
+        manager = settings("manager")
+        self.assertNotIn("Wants=hirte-agent.service",
+                         payload.target_unit(manager, payload.state_of(manager)[1]).splitlines())
+
+
+class Archives(unittest.TestCase):
+    """Where packages come from."""
+
+    def test_security_updates_have_an_archive_of_their_own(self):
+        archives = debian.archives("http://one.invalid/debian/", "http://two.invalid/debian-security")
+        self.assertEqual(archives.base("pool/main/a/a_1_all.deb"), "http://one.invalid/debian")
+        self.assertEqual(archives.base("pool/updates/main/a/a_2_all.deb"), "http://two.invalid/debian-security")
+        for path in "pool/main/a/a_1_all.deb", "pool/updates/main/a/a_2_all.deb":
+            self.assertEqual(archives.path(f"{archives.base(path)}/{path}"), path)
+        with self.assertRaisesRegex(debian.DebianError, "http://three.invalid/x is in no known archive"):
+            archives.path("http://three.invalid/x")
+
+    def test_a_package_that_has_left_the_archive_is_named(self):
+        gone = {"path": "pool/main/h/hirte/hirte_0_none.deb", "sha256": "0" * 64, "size": 1}
+        with tempfile.TemporaryDirectory() as store, \
+                self.assertRaisesRegex(debian.GoneError, "hirte_0_none.deb is not in the archive any more"):
+            debian.download([gone], store, debian.archives())
+
+
+class Refused(unittest.TestCase):
+    """Options that make no sense."""
+
+    def refused(self, *words):
+        """What image/build says of them."""
+        done = subprocess.run([sys.executable, "-B", ROOT / "image/build", *words], check=False, encoding="utf8",
+                              env={"CARGO_TARGET_DIR": self.folder, "PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+        self.assertNotEqual(done.returncode, 0)
+        return done.stdout
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
+        self.addCleanup(scratch.cleanup)
+        self.folder = scratch.name
+
+    def test_each_names_the_option(self):
+        key = Path(self.folder, "key")
+        key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+        for words, said in [
+            (["toaster"], "invalid choice: 'toaster'"),
+            (["rpi4", "--role", "driver"], "invalid choice: 'driver'"),
+            (["rpi4", "--node", "my node"], "--node: 'my node' is no host name"),
+            (["rpi4", "--role", "both", "--manager", "1.2.3.4"], "--manager is for --role agent"),
+            (["rpi4", "--ssh-key", str(key)], f"{key} is a private key; expected the public one"),
+            (["rpi4", "--ssh-key", f"{key}.pub"], f"No such file or directory: '{key}.pub'"),
+            (["rpi4", "--lock", f"{key}.lock"], f"{key}.lock: No such file or directory"),
+            (["rpi4", "--bindir-from", "/nowhere"], "there is no /nowhere/hirte: build it for 64-bit Arm first"),
+        ]:
+            with self.subTest(words):
+                told = self.refused(*words)
+                self.assertIn(said, told)
+                self.assertNotIn("Traceback", told)
+
+
+if __name__ == "__main__":
+    unittest.main()
