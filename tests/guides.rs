@@ -1,0 +1,211 @@
+//! docs/guides.md has a row for every command of both published guides, and what a row claims to be
+//! run is in the test that it names.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "guide/commands.rs"]
+mod commands;
+#[path = "guide/text.rs"]
+mod text;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use commands::Command;
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A row of the table: the command, what becomes of it, and where.
+struct Row {
+    command: String,
+    outcome: String,
+    places: String,
+}
+
+/// The rows below the heading of a guide.
+fn rows(heading: &str) -> Vec<Row> {
+    let document = read("docs/guides.md");
+    let (_, section) = document.split_once(heading).expect("a heading");
+    let section = section.split("\n## ").next().unwrap();
+    let lines = section.lines().filter(|line| line.starts_with("| `"));
+    lines
+        .map(|line| {
+            // A stroke within a cell is escaped.
+            let line = line.replace("\\|", "\0");
+            let cells: Vec<String> = line
+                .trim_matches('|')
+                .split(" | ")
+                .map(|cell| cell.trim().replace('\0', "|"))
+                .collect();
+            let Ok([command, outcome, places]) = <[String; 3]>::try_from(cells) else {
+                panic!("no row of three cells: {line}")
+            };
+            Row {
+                command: command.trim_matches('`').to_owned(),
+                outcome,
+                places,
+            }
+        })
+        .collect()
+}
+
+/// The rows of a guide, each with its command.
+fn table(guide: &str, heading: &str) -> Vec<(Command, Row)> {
+    let (commands, rows) = (commands::commands(guide), rows(heading));
+    let written: Vec<&str> = rows.iter().map(|row| row.command.as_str()).collect();
+    let published: Vec<&str> = commands.iter().map(|it| it.line.as_str()).collect();
+    for (number, (written, published)) in written.iter().zip(&published).enumerate() {
+        assert_eq!(written, published, "row {number} of the {guide} guide");
+    }
+    assert_eq!(written.len(), published.len(), "rows of the {guide} guide");
+    commands.into_iter().zip(rows).collect()
+}
+
+/// What stands between back quotes.
+fn code(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// Words without what Rust and the shell put around them, so that a command is the same whether it
+/// is written as one text or as a list of words.
+fn words(text: &str) -> String {
+    let plain: String = text
+        .replace("\\n", " ")
+        .chars()
+        .map(|it| {
+            if "\"',&[](){}\\`".contains(it) {
+                ' '
+            } else {
+                it
+            }
+        })
+        .collect();
+    let words = plain.split_whitespace().filter(|word| *word != "sudo");
+    format!(" {} ", words.collect::<Vec<_>>().join(" "))
+}
+
+/// A test with the modules that it takes from elsewhere.
+fn source(name: &str) -> String {
+    let mut source = read(name);
+    for line in read(name).lines() {
+        if let Some(module) = line
+            .strip_prefix("#[path = \"")
+            .and_then(|it| it.strip_suffix("\"]"))
+        {
+            source += &read(&format!("tests/{module}"));
+        }
+    }
+    source
+}
+
+/// Whether a test takes a file from the guide, or has the command or enough of its beginning to
+/// find it.
+fn has(source: &str, command: &Command) -> bool {
+    if let Some(file) = &command.file {
+        return source.contains("text::file") && source.contains(file);
+    }
+    words(source).contains(&words(&command.line))
+}
+
+#[test]
+fn every_command_has_a_row_and_is_where_the_row_says() {
+    let mut faults = Vec::new();
+    let guides = [
+        ("first", "\n## The first guide"),
+        ("second", "\n## The second guide"),
+    ];
+    for (command, row) in guides
+        .iter()
+        .flat_map(|(guide, heading)| table(guide, heading))
+    {
+        let places = code(&row.places);
+        let tests: Vec<String> = places
+            .iter()
+            .filter(|place| place.starts_with("tests/"))
+            .map(|place| source(place))
+            .collect();
+        let is_true = match row.outcome.split_once(": ") {
+            None if row.outcome == "run" => tests.iter().any(|test| has(test, &command)),
+            Some(("run with a change", change)) => tests.iter().any(|test| {
+                has(test, &command)
+                    || code(change)
+                        .iter()
+                        .any(|it| words(test).contains(&words(it)))
+            }),
+            Some(("not run", why)) => !why.is_empty(),
+            _ => false,
+        };
+        if !is_true {
+            faults.push(format!(
+                "{} | {} | {}",
+                row.command, row.outcome, row.places
+            ));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_table_is_found_from_the_readme() {
+    assert!(read("README.md").contains("(docs/guides.md)"));
+}
+
+#[test]
+fn pages_of_recipes_are_found_from_the_table() {
+    let table = read("docs/guides.md");
+    for entry in fs::read_dir(path("docs/recipes")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(table.contains(&format!("(recipes/{name})")), "{name}");
+    }
+}
+
+#[test]
+fn lines_are_told_apart() {
+    let text = "Prose that names systemctl.\n# A comment\nsudo tee /a << 'EOF'\n# body\nrm\nEOF\n\
+                graph TB\nA --> B\nMore\nsudo -u me busctl a \\\nb\n";
+    let found = commands::of_text(text, false);
+    let lines: Vec<&str> = found.iter().map(|it| it.line.as_str()).collect();
+    assert_eq!(lines, ["sudo tee /a << 'EOF'", "sudo -u me busctl a b"]);
+    assert_eq!(found[0].script, "sudo tee /a << 'EOF'\n# body\nrm\nEOF");
+    assert_eq!(found[0].file.as_deref(), Some("/a"));
+
+    let text = "In /etc/x.conf:\n\n[x]\nA=1\n\n# systemctl start x\noutput\n\nProse";
+    let found = commands::of_text(text, true);
+    assert_eq!(found[0].script, "[x]\nA=1\n");
+    assert_eq!(found[0].file.as_deref(), Some("/etc/x.conf"));
+    assert_eq!(found[1].line, "systemctl start x");
+}
+
+#[test]
+#[should_panic(expected = "neither a command nor prose: \"unknown --word\"")]
+fn no_line_is_passed_over() {
+    commands::of_text("unknown --word", false);
+}
+
+#[test]
+fn words_are_compared() {
+    let source = r#"node.systemctl(&["enable", "--now", "x"]); run("sudo busctl call \"a\"")"#;
+    assert!(words(source).contains(&words("sudo busctl call \"a\"")));
+    assert!(words(source).contains(&words("enable --now x")));
+    assert!(!words(source).contains(&words("enable --now y")));
+}
+
+#[test]
+fn zz_print() {
+    for guide in ["first", "second"] {
+        for c in commands::commands(guide) {
+            println!("{} {:?}", c.line, c.file);
+        }
+    }
+}

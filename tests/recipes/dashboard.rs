@@ -1,0 +1,97 @@
+//! docs/recipes/dashboard.md: the guide's web page, seen from the other node.
+
+use std::fmt::Write;
+
+use super::*;
+
+const SCRIPT: &str = "sudo tee /opt/hirte-dashboard.py << 'EOF'";
+const GROUP: &str = "Group=nobody";
+
+/// How deep each line from `def dashboard` on is indented; the text of the guide has lost it.
+const DEPTHS: &str = "01111212233455541112323344566665122201";
+
+/// The script with its indentation, and with the line that reads the table of units for the table
+/// that there is, which has strokes between its columns.
+fn script(published: &str) -> String {
+    let (before, function) = published.split_once("def dashboard").unwrap();
+    let function = format!("def dashboard{function}");
+    let (function, end) = function.split_once("\nEOF").unwrap();
+    let depths = DEPTHS.chars().filter_map(|depth| depth.to_digit(10));
+    assert_eq!(depths.clone().count(), function.lines().count());
+    let mut script = before.to_owned();
+    for (line, depth) in function.lines().zip(depths) {
+        writeln!(script, "{}{line}", "    ".repeat(depth as usize)).unwrap();
+    }
+    let line = "parts = line.split(None, 3)";
+    assert_eq!(script.matches(line).count(), 1);
+    script.replace(line, "parts = line.replace('|', ' ').split(None, 3)") + "EOF" + end
+}
+
+/// The cells of the page's tables, row by row.
+fn page(node: &Node) -> Vec<Vec<String>> {
+    let get = "from urllib.request import urlopen
+print(urlopen('http://192.168.1.10:8080/', timeout=10).read().decode())";
+    let page = node.run(&["python3", "-c", get]).stdout;
+    let rows = page.split("<tr").skip(1);
+    let text = |cell: &str| {
+        let (_, text) = cell.split_once('>').unwrap();
+        text.split_once("</td>").unwrap().0.to_owned()
+    };
+    rows.map(|row| row.split("<td").skip(1).map(text).collect())
+        .collect()
+}
+
+fn starts_with(row: &[String], cells: &[&str]) -> bool {
+    row.iter()
+        .map(String::as_str)
+        .take(cells.len())
+        .eq(cells.iter().copied())
+}
+
+#[test]
+fn the_page_shows_real_states() {
+    let Some(fleet) = fleet("page", |lab| lab) else {
+        return;
+    };
+    let (primary, agent) = (&fleet.primary, &fleet.agent);
+    agent.unit("httpd.service", SERVICE);
+    agent.unit("broken.service", BROKEN);
+
+    published_but(primary, SCRIPT, script);
+    published(primary, "sudo chmod +x /opt/hirte-dashboard.py");
+    let unit = "sudo tee /etc/systemd/system/hirte-dashboard.service << EOF";
+    published_but(primary, unit, |unit| unit.replace(GROUP, "Group=nogroup"));
+    published(
+        primary,
+        "echo \"nobody ALL=(root) NOPASSWD: /usr/bin/hirtectl list-nodes, /usr/bin/hirtectl list-units *\" | sudo tee -a /etc/sudoers.d/hirte-dashboard",
+    );
+    published(primary, "sudo systemctl daemon-reload");
+    published(primary, "sudo systemctl enable --now hirte-dashboard");
+
+    published(primary, "sudo hirtectl start agent httpd.service");
+    primary.run(&["hirtectl", "start", "agent", "broken.service"]);
+    let has = |cells: &[&str]| page(agent).iter().any(|row| starts_with(row, cells));
+    let shows = |cells: &[&str]| {
+        lab::eventually(SOON, &format!("the page shows {cells:?}"), || has(cells));
+    };
+    shows(&["primary", "online"]);
+    shows(&["agent", "online"]);
+    shows(&["agent", "httpd.service", "active"]);
+    shows(&["agent", "broken.service", "failed"]);
+    shows(&["primary", "hirte.service", "active"]);
+    published(primary, "sudo hirtectl stop agent httpd.service");
+    // systemd forgets a unit that is inactive and that nothing needs.
+    assert!(!has(&["agent", "httpd.service", "active"]));
+    agent.systemctl(&["stop", "hirte-agent"]);
+    shows(&["agent", "offline"]);
+
+    // It may look, and nothing else.
+    let may = |command| {
+        primary.sh(&format!(
+            "setpriv --reuid nobody --regid nogroup --clear-groups sudo -n {command}"
+        ))
+    };
+    assert!(may("hirtectl list-nodes").success());
+    assert!(!may("hirtectl stop primary hirte-agent.service").success());
+    assert_eq!(state_of(primary, "hirte-agent"), "active");
+}

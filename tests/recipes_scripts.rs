@@ -1,0 +1,127 @@
+//! The recipes of the second guide that are scripts and units of the primary node, as published, on
+//! real nodes: dependent services and a deployment with PostgreSQL, monitoring, the health check of
+//! cron, the dashboard, backup and recovery, troubleshooting. docs/recipes tells each.
+//!
+//! Commands are run from the guide's text, each whole and through `sudo`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+#![allow(dead_code, reason = "the lab offers more than one test uses")]
+
+#[path = "guide/commands.rs"]
+mod commands;
+#[path = "lab/mod.rs"]
+mod lab;
+#[path = "guide/text.rs"]
+mod text;
+#[path = "support/tree.rs"]
+mod tree;
+
+#[path = "recipes/backup.rs"]
+mod backup;
+#[path = "recipes/dashboard.rs"]
+mod dashboard;
+#[path = "recipes/deploying.rs"]
+mod deploying;
+#[path = "recipes/monitoring.rs"]
+mod monitoring;
+#[path = "recipes/troubleshooting.rs"]
+mod troubleshooting;
+
+use std::{path::Path, time::Duration};
+
+use lab::{Lab, Node, Output};
+
+const SOON: Duration = Duration::from_secs(20);
+/// What matters of a service is that systemd starts it.
+const SERVICE: &str =
+    "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
+const BROKEN: &str = "[Service]\nType=oneshot\nExecStart=false\n";
+
+/// The guide's two nodes with its configuration, connected.
+struct Fleet {
+    primary: Node,
+    agent: Node,
+    lab: Lab,
+}
+
+fn fleet(name: &str, set_up: impl FnOnce(lab::Builder) -> lab::Builder) -> Option<Fleet> {
+    if !lab::require() {
+        return None;
+    }
+    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
+    let builder = Lab::builder(name).layer(tree::install_tree(executables));
+    let lab = set_up(builder).build();
+    let [primary, agent] = lab.boot(&[("primary", "192.168.1.10"), ("agent", "192.168.1.20")]);
+    let nodes = [&primary, &agent];
+    let configurations = text::files("second", "/etc/hirte/agent.conf");
+    for (node, configuration) in nodes.into_iter().zip(configurations) {
+        node.write("/etc/hirte/agent.conf", configuration);
+    }
+    published(&primary, "sudo tee /etc/hirte/hirte.conf << EOF");
+    published(&primary, "sudo systemctl start hirte hirte-agent");
+    published(&primary, "sudo systemctl enable hirte hirte-agent");
+    published(&agent, "sudo systemctl start hirte-agent");
+    let fleet = Fleet {
+        primary,
+        agent,
+        lab,
+    };
+    wait_states(&fleet.primary, "primary online\nagent online\n");
+    Some(fleet)
+}
+
+/// Waits until the manager tells these states of its nodes.
+fn wait_states(primary: &Node, states: &str) {
+    let names = "hirtectl list-nodes | tail -n +2 | awk '{print $1, $2}'";
+    lab::eventually(SOON, states, || primary.sh(names).stdout == states);
+}
+
+/// Runs a command of the second guide as it stands there.
+fn published(node: &Node, line: &str) -> String {
+    run(node, &commands::command("second", line).script)
+}
+
+/// Runs a command of the second guide with other words in some places.
+fn published_but(node: &Node, line: &str, change: impl Fn(&str) -> String) -> String {
+    let published = commands::command("second", line).script;
+    let changed = change(&published);
+    assert_ne!(published, changed, "{line}");
+    run(node, &changed)
+}
+
+/// Runs a script of a person's shell, which must succeed, and returns what it printed.
+fn run(node: &Node, script: &str) -> String {
+    let output = try_to(node, script);
+    assert!(
+        output.success(),
+        "[{}]# {script}\n{output}\n{}\n{}",
+        node.name(),
+        node.journal("hirte.service"),
+        node.journal("hirte-agent.service")
+    );
+    output.stdout
+}
+
+fn try_to(node: &Node, script: &str) -> Output {
+    node.run(&["bash", "-c", script])
+}
+
+/// Starts a command of the second guide that shows what happens until it is ended.
+fn follow(node: &Node, line: &str) -> lab::Running {
+    let script = commands::command("second", line).script;
+    node.spawn(&["bash", "-c", &script])
+}
+
+/// Makes a program that is a script.
+fn program(node: &Node, path: &str, script: &str) {
+    node.write(path, format!("#!/bin/sh\n{script}\n"));
+    node.ok(&["chmod", "755", path]);
+}
+
+fn state_of(node: &Node, unit: &str) -> String {
+    let output = node.run(&["systemctl", "is-active", unit]);
+    output.stdout.trim().to_owned()
+}
