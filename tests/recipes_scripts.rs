@@ -109,9 +109,9 @@ fn try_to(node: &Node, script: &str) -> Output {
     node.run(&["bash", "-c", script])
 }
 
-/// Starts a command of the second guide that shows what happens until it is ended.
-fn follow(node: &Node, line: &str) -> lab::Running {
-    let script = commands::command("second", line).script;
+/// Starts a command of a guide that shows what happens until it is ended.
+fn follow(node: &Node, guide: &str, line: &str) -> lab::Running {
+    let script = commands::command(guide, line).script;
     node.spawn(&["bash", "-c", &script])
 }
 

@@ -68,13 +68,20 @@ fn the_page_shows_real_states() {
     published(primary, "sudo systemctl daemon-reload");
     published(primary, "sudo systemctl enable --now hirte-dashboard");
 
-    published(primary, "sudo hirtectl start agent httpd.service");
-    primary.run(&["hirtectl", "start", "agent", "broken.service"]);
     let has = |cells: &[&str]| page(agent).iter().any(|row| starts_with(row, cells));
     let shows = |cells: &[&str]| {
         lab::eventually(SOON, &format!("the page shows {cells:?}"), || has(cells));
     };
     shows(&["primary", "online"]);
+    primary.systemctl(&["start", "firewalld"]);
+    // Its rules are in place when it says so.
+    run(primary, "firewall-cmd --state");
+    assert_eq!(page(agent).len(), 0);
+    published(primary, "sudo firewall-cmd --permanent --add-port=8080/tcp");
+    published(primary, "sudo firewall-cmd --reload");
+
+    published(primary, "sudo hirtectl start agent httpd.service");
+    primary.run(&["hirtectl", "start", "agent", "broken.service"]);
     shows(&["agent", "online"]);
     shows(&["agent", "httpd.service", "active"]);
     shows(&["agent", "broken.service", "failed"]);

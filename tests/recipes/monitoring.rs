@@ -104,6 +104,17 @@ fn the_health_check_finds_faults(primary: &Node, agent: &Node) {
     wait_states(primary, "primary online\nagent online\n");
     primary.systemctl(&["stop", "hirte-agent"]);
     check(&["ERROR: hirte-agent is not running"]);
+    primary.systemctl(&["start", "hirte-agent"]);
+    // A node that is offline is a node.
+    run(primary, "hirtectl is-online node agent");
+    agent.systemctl(&["stop", "hirte-agent"]);
+    wait_states(primary, "primary online\nagent offline\n");
+    check(&[]);
+    assert!(!try_to(primary, "hirtectl is-online node agent").success());
+    agent.unit("broken.service", BROKEN);
+    agent.systemctl(&["start", "hirte-agent"]);
+    wait_states(primary, "primary online\nagent online\n");
+    primary.run(&["hirtectl", "start", "agent", "broken.service"]);
 }
 
 /// cron is told that it is shortly before the next time that divides by five minutes.
@@ -115,8 +126,8 @@ fn cron_logs_that_the_check_has_failed(primary: &Node) {
     );
     let cron = primary.spawn(&["faketime", "2026-01-01 00:04:58", "cron", "-f"]);
     lab::eventually(SOON, "cron runs the check", || {
-        let log = "journalctl --no-pager --output=cat --identifier=hirte-health";
-        primary.sh(log).stdout == "Health check failed\n"
+        let log = run(primary, "journalctl --identifier=hirte-health");
+        log.contains("Health check failed")
     });
     cron.end("TERM");
 }

@@ -44,10 +44,14 @@ fn connections(primary: &Node, agent: &Node) {
     let ping = published(agent, "ping -c 1 primary-node");
     assert!(ping.contains(" 0% packet loss"), "{ping}");
 
-    let log = follow(agent, "sudo journalctl -u hirte-agent -f");
+    let log = follow(agent, "second", "sudo journalctl -u hirte-agent -f");
     log.wait_output("Connected to manager as 'agent'", SOON);
-    let log = follow(primary, "sudo journalctl -lfu hirte");
+    let log = follow(agent, "first", "journalctl -lfu hirte-agent");
+    log.wait_output("Connected to manager as 'agent'", SOON);
+    let log = follow(primary, "second", "sudo journalctl -lfu hirte");
     log.wait_output("Agent 'agent' connected from 192.168.1.20", SOON);
+    let status = published(agent, "sudo systemctl status hirte-agent");
+    assert!(status.contains("active (running)"), "{status}");
 }
 
 fn control_of_services(agent: &Node) {
@@ -68,7 +72,11 @@ fn performance(primary: &Node, agent: &Node) {
     assert!(status.contains("2 of 2 nodes online"), "{status}");
     let connections = published(primary, "sudo ss -tnp | grep 2020");
     assert!(connections.contains("192.168.1.20"), "{connections}");
-    let traffic = follow(agent, "sudo busctl monitor org.freedesktop.systemd1");
+    let traffic = follow(
+        agent,
+        "second",
+        "sudo busctl monitor org.freedesktop.systemd1",
+    );
     traffic.wait_output("Monitoring bus message stream.", SOON);
     // The agent has a connection of its own to systemd: only others are seen on the bus.
     published(agent, GET_UNIT);
@@ -80,33 +88,44 @@ fn performance(primary: &Node, agent: &Node) {
     );
 }
 
-/// What the daemons of the primary node log only when told to log everything, of a job for a unit
-/// that is not there.
+/// What the daemons of the primary node log only when told to log everything, of a command that is
+/// not allowed.
 const DETAILS: [&str; 2] = [
     "Connection from 127.0.0.1 on fd ",
-    " of the manager refused: Unit nothing.service not found.",
+    " of the manager refused: ",
 ];
 
 fn debug_mode(primary: &Node) {
     let restart_and_fail = || {
         published(primary, "sudo systemctl restart hirte hirte-agent");
         wait_states(primary, "primary online\nagent online\n");
-        let started = try_to(primary, "hirtectl start primary nothing.service");
-        assert_eq!(started.status.code(), Some(5), "{started}");
+        let refused = try_to(primary, "hirtectl exec primary true");
+        assert_eq!(refused.status.code(), Some(1), "{refused}");
     };
     published(primary, DEBUG[0]);
     published(primary, DEBUG[1]);
-    let log = follow(primary, "sudo journalctl -f -u hirte -u hirte-agent");
+    let log = follow(
+        primary,
+        "second",
+        "sudo journalctl -f -u hirte -u hirte-agent",
+    );
     restart_and_fail();
     for detail in DETAILS {
         log.wait_output(detail, SOON);
     }
+    let details = "journalctl -p debug..debug -u hirte -u hirte-agent";
+    let details = run(primary, details);
+    assert!(
+        DETAILS.iter().all(|detail| details.contains(detail)),
+        "{details}"
+    );
+    assert!(!details.contains("Starting hirte"), "{details}");
     published(primary, INFO[0]);
     published(primary, INFO[1]);
     let so_far = log.stdout().len();
     restart_and_fail();
     lab::eventually(SOON, "the log goes on", || {
-        log.stdout()[so_far..].contains("Request to StartUnit unit: nothing.service")
+        log.stdout().matches("Stream 1: Exec").count() == 2
     });
     for detail in DETAILS {
         assert!(!log.stdout()[so_far..].contains(detail), "{detail}");
