@@ -9,6 +9,7 @@
 #[path = "guide/commands.rs"]
 mod commands;
 #[path = "guide/text.rs"]
+#[allow(dead_code, reason = "no file is taken here")]
 mod text;
 
 use std::{
@@ -95,30 +96,34 @@ fn words(text: &str) -> String {
     format!(" {} ", words.collect::<Vec<_>>().join(" "))
 }
 
-/// A test with the modules that it takes from elsewhere.
-fn source(name: &str) -> String {
-    let mut source = read(name);
-    for line in read(name).lines() {
+/// A test with the modules that it takes from elsewhere; nothing if there is no such test.
+fn source(name: &str) -> Option<String> {
+    let mut source = fs::read_to_string(path(name)).ok()?;
+    for line in source.clone().lines() {
         let module = line.strip_prefix("#[path = \"");
         if let Some(module) = module.and_then(|it| it.strip_suffix("\"]")) {
             source += &read(&format!("tests/{module}"));
         }
     }
-    source
+    Some(source)
+}
+
+/// Where links lead to.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let links = text.split("](").skip(1);
+    links.filter_map(|link| link.split([')', '#']).next())
 }
 
 /// The sources of the tests that a row names, and the pages that it links to if a test follows them.
 fn sources(row: &Row) -> Vec<String> {
     let places = code(&row.places);
     let tests = places.iter().filter(|place| place.starts_with("tests/"));
-    let mut sources: Vec<String> = tests.map(|place| source(place)).collect();
-    let links = row.places.split("](").skip(1);
-    for link in links.filter_map(|link| link.split(')').next()) {
-        let page = read(&format!("docs/{link}"));
+    let mut sources: Vec<String> = tests.filter_map(|place| source(place)).collect();
+    for link in links(&row.places) {
         let name = link.rsplit('/').next().unwrap().trim_end_matches(".md");
-        if sources.iter().any(|it| it.contains(&format!("\"{name}"))) {
-            sources.push(page);
-        }
+        let is_followed = sources.iter().any(|it| it.contains(&format!("\"{name}")));
+        let page = fs::read_to_string(path("docs").join(link));
+        sources.extend(page.ok().filter(|_| is_followed));
     }
     sources
 }
@@ -182,6 +187,47 @@ fn pages_of_recipes_are_found_from_the_table() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(table.contains(&format!("(recipes/{name})")), "{name}");
     }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let folder = path("docs/recipes");
+    let pages = fs::read_dir(&folder).unwrap().map(|it| it.unwrap().path());
+    for page in pages.chain([path("docs/guides.md")]) {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in links(&text).filter(|link| !link.contains("://") && !link.is_empty()) {
+            let target = page.parent().unwrap().join(link);
+            assert!(target.exists(), "{}: {link}", page.display());
+        }
+    }
+}
+
+/// What the pages about scripts show is in their tests, or the guide's own.
+#[test]
+fn commands_on_the_pages_about_scripts_are_run() {
+    let name = "tests/recipes_scripts.rs";
+    let source = words(&source(name).unwrap());
+    let published: Vec<String> = commands::commands("second")
+        .iter()
+        .map(|it| words(&it.line))
+        .collect();
+    let mut found = 0;
+    for entry in fs::read_dir(path("docs/recipes")).unwrap() {
+        let page = fs::read_to_string(entry.unwrap().path()).unwrap();
+        if !page.contains(name) {
+            continue;
+        }
+        let blocks = page.split("\n```sh\n").skip(1);
+        for line in blocks.flat_map(|it| it.split("\n```").next().unwrap().lines()) {
+            let line = words(line);
+            assert!(
+                source.contains(&line) || published.contains(&line),
+                "{line}"
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 10, "{found}");
 }
 
 #[test]

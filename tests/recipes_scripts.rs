@@ -40,6 +40,19 @@ const SERVICE: &str =
     "[Service]\nExecStart=sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
 const BROKEN: &str = "[Service]\nType=oneshot\nExecStart=false\n";
 
+/// What the recipes need on the machine of the tests, each with its Debian package.
+const NEEDED: [(&str, &str); 9] = [
+    ("/usr/bin/faketime", "faketime"),
+    ("/usr/bin/firewall-cmd", "firewalld"),
+    ("/usr/bin/pg_createcluster", "postgresql"),
+    ("/usr/bin/ping", "iputils-ping"),
+    ("/usr/bin/sudo", "sudo"),
+    ("/usr/bin/telnet", "telnet"),
+    ("/usr/bin/top", "procps"),
+    ("/usr/lib/python3/dist-packages/flask", "python3-flask"),
+    ("/usr/sbin/cron", "cron"),
+];
+
 /// The guide's two nodes with its configuration, connected.
 struct Fleet {
     primary: Node,
@@ -49,6 +62,11 @@ struct Fleet {
 
 fn fleet(name: &str, set_up: impl FnOnce(lab::Builder) -> lab::Builder) -> Option<Fleet> {
     if !lab::require() {
+        return None;
+    }
+    let is_missing = |needed: &&(&str, &str)| !Path::new(needed.0).exists();
+    if let Some((_, package)) = NEEDED.iter().find(is_missing) {
+        lab::leave_out(&format!("Debian's {package}"));
         return None;
     }
     let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();

@@ -21,7 +21,7 @@ fn a_backup_brings_back_the_primary_node() {
     let archive = contents_are_complete(primary);
     let bytes = primary.ok(&["base64", "--wrap=0", &archive]);
     primary.power_off();
-    wipe_and_restore(&fleet, &bytes);
+    restore_on_another_machine(&fleet, &bytes);
 }
 
 fn what_is_older_than_a_week_goes(primary: &Node) {
@@ -93,15 +93,16 @@ fn contents_are_complete(primary: &Node) -> String {
 }
 
 /// A machine that has the packages and nothing else takes the place of the primary node.
-fn wipe_and_restore(fleet: &Fleet, archive: &str) {
+fn restore_on_another_machine(fleet: &Fleet, archive: &str) {
     let spare = fleet.lab.node("spare", "192.168.1.10");
-    spare.write("/root/backup.base64", archive);
+    spare.write("/backup.base64", archive);
     spare.boot();
     // Its network card is another: the other node learns that from what it sends.
     run(&spare, "ping -c 1 192.168.1.20");
-    run(&spare, "base64 --decode /root/backup.base64 | tar -xz -C /");
-    spare.systemctl(&["daemon-reload"]);
-    spare.systemctl(&["enable", "--now", "hirte", "hirte-agent"]);
+    run(&spare, "base64 --decode backup.base64 > backup.tar.gz");
+    run(&spare, "tar -xzf backup.tar.gz -C /");
+    run(&spare, "systemctl daemon-reload");
+    run(&spare, "systemctl enable --now hirte hirte-agent");
     wait_states(&spare, "primary online\nagent online\n");
     run(&spare, "hirtectl start primary httpd.service");
     assert_eq!(state_of(&spare, "httpd.service"), "active");

@@ -55,9 +55,11 @@ fn services_start_in_order() {
 }
 
 fn dependent_services(primary: &Node, agent: &Node) {
-    for unit in ["app-backend", "app-frontend"] {
-        let tee = format!("sudo tee /etc/systemd/system/{unit}.service << EOF");
-        published(agent, &tee);
+    for unit in [
+        "sudo tee /etc/systemd/system/app-backend.service << EOF",
+        "sudo tee /etc/systemd/system/app-frontend.service << EOF",
+    ] {
+        published(agent, unit);
     }
     published(agent, "sudo systemctl daemon-reload");
     published(primary, "sudo hirtectl start agent app-frontend.service");
@@ -90,7 +92,7 @@ fn the_stack_is_deployed(primary: &Node, agent: &Node) {
         "/etc/hirte/agent.conf.d/exec.conf",
         "[hirte-agent]\nAllowExec=yes\n",
     );
-    primary.systemctl(&["reload", "hirte-agent"]);
+    run(primary, "systemctl reload hirte-agent");
     // 2 is the status of pg_isready when nothing answers; the script waits while it is.
     assert_eq!(try_to(primary, is_ready).status.code(), Some(2));
 

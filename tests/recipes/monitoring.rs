@@ -49,9 +49,11 @@ fn failed_units_are_reported(primary: &Node) {
 }
 
 fn the_timer_runs_the_script(primary: &Node) {
-    for kind in ["service", "timer"] {
-        let tee = format!("sudo tee /etc/systemd/system/hirte-monitor.{kind} << EOF");
-        published(primary, &tee);
+    for unit in [
+        "sudo tee /etc/systemd/system/hirte-monitor.service << EOF",
+        "sudo tee /etc/systemd/system/hirte-monitor.timer << EOF",
+    ] {
+        published(primary, unit);
     }
     published(primary, "sudo systemctl daemon-reload");
     published(primary, "sudo systemctl enable --now hirte-monitor.timer");
