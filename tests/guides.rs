@@ -189,19 +189,6 @@ fn pages_of_recipes_are_found_from_the_table() {
     }
 }
 
-#[test]
-fn links_lead_somewhere() {
-    let folder = path("docs/recipes");
-    let pages = fs::read_dir(&folder).unwrap().map(|it| it.unwrap().path());
-    for page in pages.chain([path("docs/guides.md")]) {
-        let text = fs::read_to_string(&page).unwrap();
-        for link in links(&text).filter(|link| !link.contains("://") && !link.is_empty()) {
-            let target = page.parent().unwrap().join(link);
-            assert!(target.exists(), "{}: {link}", page.display());
-        }
-    }
-}
-
 /// What the pages about scripts show is in their tests, or the guide's own.
 #[test]
 fn commands_on_the_pages_about_scripts_are_run() {

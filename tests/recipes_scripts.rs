@@ -1,5 +1,5 @@
 //! The recipes of the second guide that are scripts and units of the primary node, as published, on
-//! real nodes: dependent services and a deployment with PostgreSQL, monitoring, the health check of
+//! real nodes: dependent services and a deployment with a database, monitoring, the health check of
 //! cron, the dashboard, backup and recovery, troubleshooting. docs/recipes tells each.
 //!
 //! Commands are run from the guide's text, each whole and through `sudo`.

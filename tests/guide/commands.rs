@@ -146,14 +146,12 @@ fn read(line: &str, lines: &mut Peekable<Lines<'_>>) -> Command {
     command
 }
 
-/// The first word of a line, without `sudo`.
+/// The first word of a line, without `sudo` and the user behind it.
 fn program(line: &str) -> &str {
-    let mut words = line.split(' ');
-    match [words.next(), words.next(), words.next(), words.next()] {
-        [Some("sudo"), Some("-u"), Some(_), Some(program)] => program,
-        [Some("sudo"), Some(program), ..] => program,
-        [program, ..] => program.unwrap_or_default(),
-    }
+    let line = line.strip_prefix("sudo ").unwrap_or(line);
+    let user = line.strip_prefix("-u ").and_then(|it| it.split_once(' '));
+    let line = user.map_or(line, |(_, line)| line);
+    line.split(' ').next().unwrap_or_default()
 }
 
 fn is_of_diagram(line: &str) -> bool {

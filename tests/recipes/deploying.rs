@@ -1,5 +1,5 @@
 //! docs/recipes/deploying.md: services that need each other, and a stack that is started in order,
-//! with PostgreSQL as Debian has it.
+//! with `PostgreSQL` as Debian has it.
 
 use std::thread;
 
@@ -21,7 +21,7 @@ fn install_application(agent: &Node) {
     }
 }
 
-/// An empty PostgreSQL of the node's own, stopped.
+/// An empty database of the node's own, stopped.
 fn make_database(node: &Node) {
     let script = "cd /usr/lib/postgresql
         rm -rf /etc/postgresql/* /var/lib/postgresql/*
