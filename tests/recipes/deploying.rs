@@ -94,7 +94,9 @@ fn the_stack_is_deployed(primary: &Node, agent: &Node) {
     );
     run(primary, "systemctl reload hirte-agent");
     // 2 is the status of pg_isready when nothing answers; the script waits while it is.
-    assert_eq!(try_to(primary, is_ready).status.code(), Some(2));
+    lab::eventually(SOON, "the agent has read its configuration", || {
+        try_to(primary, is_ready).status.code() == Some(2)
+    });
 
     let printed = run(primary, "/usr/local/bin/deploy-stack.sh");
     let mut lines = printed.lines();
