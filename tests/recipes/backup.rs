@@ -11,12 +11,11 @@ fn a_backup_brings_back_the_primary_node() {
     };
     let primary = &fleet.primary;
     primary.unit("httpd.service", SERVICE);
-    let container = "/etc/containers/systemd/webserver.container";
-    primary.write(container, text::file("second", container));
-
     published(primary, "sudo tee /usr/local/bin/backup-hirte.sh << 'EOF'");
     published(primary, "sudo chmod +x /usr/local/bin/backup-hirte.sh");
     what_is_older_than_a_week_goes(primary);
+    let container = "/etc/containers/systemd/webserver.container";
+    primary.write(container, text::file("second", container));
     cron_makes_a_backup(primary);
     let archive = contents_are_complete(primary);
     let bytes = primary.ok(&["base64", "--wrap=0", &archive]);
@@ -24,20 +23,25 @@ fn a_backup_brings_back_the_primary_node() {
     restore_on_another_machine(&fleet, &bytes);
 }
 
+/// On a node without containers, which tar remarks.
 fn what_is_older_than_a_week_goes(primary: &Node) {
     let old = |days: u32| format!("{FOLDER}/units-{days}-days.txt");
+    primary.ok(&["rm", "-rf", "/etc/containers/systemd"]);
     primary.ok(&["mkdir", "-p", FOLDER]);
     for days in [6, 9] {
         primary.ok(&["touch", "-d", &format!("{days} days ago"), &old(days)]);
     }
-    let printed = run(primary, "/usr/local/bin/backup-hirte.sh");
-    assert!(
-        printed.starts_with("Backup completed: /var/backups/hirte/*-"),
-        "{printed}"
-    );
+    let made = try_to(primary, "/usr/local/bin/backup-hirte.sh");
+    let is_told = made
+        .stdout
+        .starts_with("Backup completed: /var/backups/hirte/*-");
+    assert!(is_told && made.success(), "{made}");
+    assert!(made.stderr.contains("/etc/containers/systemd"), "{made}");
+    let kept = run(primary, &format!("tar -tzf {FOLDER}/*.tar.gz"));
+    assert!(kept.contains("etc/hirte/hirte.conf\n"), "{kept}");
     primary.ok(&["test", "-e", &old(6)]);
     primary.ok(&["test", "!", "-e", &old(9)]);
-    primary.sh(&format!("rm {FOLDER}/*"));
+    run(primary, &format!("rm {FOLDER}/*"));
 }
 
 /// cron is told that it is shortly before the time of its line.
