@@ -131,7 +131,10 @@ fn sources(row: &Row) -> Vec<String> {
 /// Whether a test takes a file from the guide, or has the command, or the beginning by which it
 /// finds the command in the guide's text: two words and more.
 fn has(source: &str, command: &Command) -> bool {
-    let takes_file = |file: &String| source.contains("text::file") && source.contains(file);
+    let takes_file = |file: &String| {
+        let name = file.rsplit('/').next().unwrap();
+        source.contains("text::file") && source.contains(name)
+    };
     let words_of_source = words(source);
     let is_beginning = |(at, _)| {
         let beginning: &str = &command.line[..at];

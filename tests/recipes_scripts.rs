@@ -47,7 +47,7 @@ const NEEDED: [(&str, &str); 9] = [
     ("/usr/bin/pg_createcluster", "postgresql"),
     ("/usr/bin/ping", "iputils-ping"),
     ("/usr/bin/sudo", "sudo"),
-    ("/usr/bin/telnet", "telnet"),
+    ("/usr/bin/telnet", "inetutils-telnet"),
     ("/usr/bin/top", "procps"),
     ("/usr/lib/python3/dist-packages/flask", "python3-flask"),
     ("/usr/sbin/cron", "cron"),

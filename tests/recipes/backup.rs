@@ -14,8 +14,11 @@ fn a_backup_brings_back_the_primary_node() {
     published(primary, "sudo tee /usr/local/bin/backup-hirte.sh << 'EOF'");
     published(primary, "sudo chmod +x /usr/local/bin/backup-hirte.sh");
     what_is_older_than_a_week_goes(primary);
-    let container = "/etc/containers/systemd/webserver.container";
-    primary.write(container, text::file("second", container));
+    published(primary, "sudo mkdir -p /etc/containers/systemd");
+    published(
+        primary,
+        "sudo tee /etc/containers/systemd/webserver.container << EOF",
+    );
     cron_makes_a_backup(primary);
     let archive = contents_are_complete(primary);
     let bytes = primary.ok(&["base64", "--wrap=0", &archive]);
