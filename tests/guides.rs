@@ -9,7 +9,6 @@
 #[path = "guide/commands.rs"]
 mod commands;
 #[path = "guide/text.rs"]
-#[allow(dead_code, reason = "no file is taken here")]
 mod text;
 
 use std::{
@@ -121,7 +120,9 @@ fn sources(row: &Row) -> Vec<String> {
     let mut sources: Vec<String> = tests.filter_map(|place| source(place)).collect();
     for link in links(&row.places) {
         let name = link.rsplit('/').next().unwrap().trim_end_matches(".md");
-        let is_followed = sources.iter().any(|it| it.contains(&format!("\"{name}")));
+        let names = [format!("\"{name}"), format!("/{name}.md\"")];
+        let is_named = |source: &String| names.iter().any(|name| source.contains(name));
+        let is_followed = sources.iter().any(is_named);
         let page = fs::read_to_string(path("docs").join(link));
         sources.extend(page.ok().filter(|_| is_followed));
     }
@@ -192,32 +193,77 @@ fn pages_of_recipes_are_found_from_the_table() {
     }
 }
 
+const SCRIPTS: &str = "tests/recipes_scripts.rs";
+
+/// The pages of recipes that are scripts.
+fn pages_about_scripts() -> Vec<String> {
+    let pages = fs::read_dir(path("docs/recipes")).unwrap();
+    let mut pages: Vec<String> = pages
+        .map(|page| fs::read_to_string(page.unwrap().path()).unwrap())
+        .collect();
+    pages.retain(|page| page.contains(SCRIPTS));
+    assert!(pages.len() > 4, "{}", pages.len());
+    pages
+}
+
+/// The blocks of a page whose fence begins so, each with the rest of the fence.
+fn blocks<'a>(page: &'a str, fence: &str) -> Vec<(&'a str, &'a str)> {
+    let fence = format!("\n```{fence}");
+    let blocks = page
+        .split(&fence)
+        .skip(1)
+        .map(|it| it.split_once('\n').unwrap());
+    blocks
+        .map(|(info, text)| (info, text.split("\n```").next().unwrap()))
+        .collect()
+}
+
 /// What the pages about scripts show is in their tests, or the guide's own.
 #[test]
 fn commands_on_the_pages_about_scripts_are_run() {
-    let name = "tests/recipes_scripts.rs";
-    let source = words(&source(name).unwrap());
+    let source = words(&source(SCRIPTS).unwrap());
     let published: Vec<String> = commands::commands("second")
         .iter()
         .map(|it| words(&it.line))
         .collect();
-    let mut found = 0;
-    for entry in fs::read_dir(path("docs/recipes")).unwrap() {
-        let page = fs::read_to_string(entry.unwrap().path()).unwrap();
-        if !page.contains(name) {
-            continue;
-        }
-        let blocks = page.split("\n```sh\n").skip(1);
-        for line in blocks.flat_map(|it| it.split("\n```").next().unwrap().lines()) {
+    for page in pages_about_scripts() {
+        for line in blocks(&page, "sh").iter().flat_map(|it| it.1.lines()) {
             let line = words(line);
             assert!(
                 source.contains(&line) || published.contains(&line),
                 "{line}"
             );
-            found += 1;
         }
     }
-    assert!(found > 10, "{found}");
+}
+
+/// The lines of a file without indentation and empty ones.
+fn lines(file: &str) -> Vec<&str> {
+    let lines = file.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+/// Files on the pages about scripts are the guide's, but for lines that the page tells with the
+/// guide's form.
+#[test]
+fn files_on_the_pages_about_scripts_are_the_guides() {
+    let mut compared = Vec::new();
+    for page in pages_about_scripts() {
+        let told = page.replace("\\|", "|");
+        let is_told = |line: &str| told.contains(&format!("`{line}`"));
+        for (path, content) in blocks(&page, "text /") {
+            let path = format!("/{path}");
+            let published = text::file("second", &path);
+            let (shown, published) = (lines(content), lines(&published));
+            assert_eq!(shown.len(), published.len(), "{path}");
+            for (shown, published) in shown.iter().zip(published) {
+                let is_same = *shown == published || is_told(shown) && is_told(published);
+                assert!(is_same, "{path}: {shown}\nin the guide: {published}");
+            }
+            compared.push(path);
+        }
+    }
+    assert_eq!(compared.len(), 10, "{compared:?}");
 }
 
 #[test]

@@ -102,14 +102,6 @@ fn published(node: &Node, line: &str) -> String {
     run(node, &commands::command("second", line).script)
 }
 
-/// Runs a command of the second guide with other words in some places.
-fn published_but(node: &Node, line: &str, change: impl Fn(&str) -> String) -> String {
-    let published = commands::command("second", line).script;
-    let changed = change(&published);
-    assert_ne!(published, changed, "{line}");
-    run(node, &changed)
-}
-
 /// Runs a script of a person's shell, which must succeed, and returns what it printed.
 fn run(node: &Node, script: &str) -> String {
     let output = try_to(node, script);
