@@ -12,7 +12,7 @@ mod commands;
 mod text;
 
 use std::{
-    fs,
+    fs, panic,
     path::{Path, PathBuf},
 };
 
@@ -284,9 +284,18 @@ fn lines_are_told_apart() {
 }
 
 #[test]
-#[should_panic(expected = "neither a command nor prose: \"unknown --word\"")]
 fn no_line_is_passed_over() {
-    commands::of_text("unknown --word", false);
+    for line in [
+        "unknown --word",
+        "./script",
+        "A=1 command",
+        "Command | other",
+        "Go \\",
+    ] {
+        let read = panic::catch_unwind(|| commands::of_text(line, false));
+        assert!(read.is_err(), "{line}");
+    }
+    assert!(commands::of_text("Prose: more of it", false).is_empty());
 }
 
 #[test]

@@ -171,6 +171,7 @@ fn is_prose(line: &str) -> bool {
     let first = begins.and_then(|line| line.chars().next());
     let is_of_shell = ["<<", " | ", "$(", "&&", "=$"];
     first.is_none_or(|it| it.is_uppercase() || it.is_ascii_digit())
+        && !line.split(' ').next().is_some_and(|it| it.contains('='))
         && !line.ends_with('\\')
         && !is_of_shell.iter().any(|it| line.contains(it))
 }
