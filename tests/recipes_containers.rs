@@ -1,5 +1,6 @@
-//! The second guide's containers, which Quadlet makes units of, on a node with Debian 13 and podman:
-//! the web server as the guide has it, the pod with the guide's mistakes put right.
+//! The second guide's containers, which Quadlet makes services of, on a node with podman: files and
+//! commands are those of docs/recipes/containers.md, and the files are the guide's but for the
+//! differences that are told there.
 //!
 //! The images have the names of the guide. Their content is Debian's: `tests/containers/make`.
 #![allow(
@@ -19,20 +20,26 @@ mod tree;
 use std::{env, path::Path, time::Duration};
 
 use guide::Walk;
-use lab::{Lab, Node, Output, eventually};
+use lab::{Lab, Node, eventually};
 
 /// Names the folder that `tests/containers/make` has filled.
 const MADE: &str = "HIRTE_CONTAINERS";
 const IMPORT: &str = include_str!("containers/import");
+const RECIPE: &str = include_str!("../docs/recipes/containers.md");
 const QUADLETS: &str = "/etc/containers/systemd";
-/// For what takes a second on a machine that has time.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Of 5.4's messages one tells why there is no service of a container.
+/// Where the guide's text is not followed, and what stands there instead.
+const DIFFERENCES: [[&str; 2]; 2] = [
+    ["Pod=webapp\n", "Pod=webapp.pod\n"],
+    ["After=webapp.pod\n", "After=webapp-pod.service\n"],
+];
 const REFUSED: [&str; 2] = [
     r#"converting "webapp-app.container": pod webapp is not Quadlet based"#,
     r#"converting "webapp-db.container": pod webapp is not Quadlet based"#,
 ];
-const WALK: Walk = Walk { is_shown: false };
+const IGNORED: &str = "Failed to add dependency on webapp.pod, ignoring: Invalid argument";
+const PAGE: &str = "curl --silent --show-error http://192.168.1.20";
+/// For what takes a second on a machine that has time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The guide's nodes, the manager's first, where the chapter on containers begins: podman is there,
 /// and so are the images.
@@ -40,9 +47,10 @@ fn nodes(name: &str, images: &[&str]) -> Option<(Lab, [Node; 2])> {
     if !lab::require() {
         return None;
     }
-    let Some(made) = env::var_os(MADE) else {
+    let made = env::var_os(MADE).filter(|made| Path::new(made).join("node").is_dir());
+    let Some(made) = made else {
         lab::leave_out(&format!(
-            "a node with podman: tests/containers/make makes a folder for {MADE}"
+            "a node with podman: tests/containers/make fills a folder for {MADE}"
         ));
         return None;
     };
@@ -55,9 +63,9 @@ fn nodes(name: &str, images: &[&str]) -> Option<(Lab, [Node; 2])> {
         .bind(&tars)
         .plain("/var/lib/containers")
         .build();
-    let nodes = guide::second(&lab, &WALK);
+    let nodes = guide::second(&lab, &Walk { is_shown: false });
     let agent = &nodes[1];
-    // Of cgroup v1 machines a node has no controllers, thus no limit on processes.
+    // On machines with cgroup v1 a node has no controllers, so that processes cannot be limited.
     agent.write(
         "/etc/containers/containers.conf.d/lab.conf",
         "[containers]\npids_limit = 0\n",
@@ -65,11 +73,6 @@ fn nodes(name: &str, images: &[&str]) -> Option<(Lab, [Node; 2])> {
     let import = ["sh", "-c", IMPORT, "import", tars.to_str().unwrap()];
     agent.ok(&[&import, images].concat());
     Some((lab, nodes))
-}
-
-/// The guide's own text of a Quadlet file.
-fn quadlet(file: &str) -> String {
-    guide::text::file("second", &format!("{QUADLETS}/{file}"))
 }
 
 fn expect(node: &Node, command: &str, status: i32, output: &str) {
@@ -82,61 +85,124 @@ fn expect(node: &Node, command: &str, status: i32, output: &str) {
     );
 }
 
-/// hirtectl starts, stops or restarts units of the agent's node, and tells that it is done.
-fn control(primary: &Node, operation: &str, units: &[&str]) {
-    for unit in units {
-        expect(
-            primary,
-            &format!("hirtectl {operation} agent {unit}"),
-            0,
-            &format!("Unit {unit} {operation} operation result: done"),
-        );
+/// Runs a command until it succeeds and prints what is wanted: a server needs a moment, and so does
+/// the journal.
+fn wait_output(node: &Node, command: &str, is_wanted: impl Fn(&str) -> bool) {
+    let mut last = None;
+    let found = lab::holds_within(PATIENCE, || {
+        let output = last.insert(node.run(&["bash", "-eo", "pipefail", "-c", command]));
+        output.success() && is_wanted(&output.stdout)
+    });
+    assert!(found, "[{}]# {command}\n{}", node.name(), last.unwrap());
+}
+
+fn wait_page(primary: &Node, port: u16, text: &str) {
+    wait_output(primary, &format!("{PAGE}:{port}/"), |page| {
+        page.contains(text)
+    });
+}
+
+/// Whether each line of the document is in what was printed, in this order. `…` in it stands for
+/// anything, and the width of columns does not count.
+fn shows(printed: &str, document: &str) -> bool {
+    let words = |line: &str| {
+        let columns = line.replace('|', " | ");
+        columns.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let mut printed = printed.lines().map(words);
+    let is_like = |line: &str, wanted: &str| {
+        let mut rest = line;
+        wanted
+            .split('…')
+            .map(str::trim)
+            .all(|part| match rest.find(part) {
+                Some(at) => {
+                    rest = &rest[at + part.len()..];
+                    true
+                }
+                None => false,
+            })
+    };
+    document
+        .lines()
+        .map(words)
+        .all(|wanted| printed.any(|line| is_like(&line, &wanted)))
+}
+
+#[test]
+fn shown_lines_are_found_in_order() {
+    assert!(shows("a  |b\nsince 12\n", "a | b\nsince …"));
+    assert!(!shows("since 12\na\n", "a\nsince …"));
+    assert!(!shows("x y\n", "y … x"));
+}
+
+/// Does what the recipe says under a heading, up to its end, on both nodes: files, commands, and what
+/// these print.
+fn follow(heading: &str, primary: &Node, agent: &Node) {
+    let (_, section) = RECIPE.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut blocks = section.split("```").skip(1).step_by(2).peekable();
+    while let Some(block) = blocks.next() {
+        let (kind, text) = block.split_once('\n').unwrap();
+        let node = match kind {
+            "sh primary" => primary,
+            "sh agent" => agent,
+            "ini" => {
+                let (path, content) = text.split_once('\n').unwrap();
+                agent.write(path.strip_prefix("# ").unwrap(), content);
+                continue;
+            }
+            "text" => continue,
+            other => panic!("{heading}: a block of {other:?}"),
+        };
+        let shown = blocks.peek().and_then(|next| next.strip_prefix("text\n"));
+        wait_output(node, text, |printed| {
+            shown.is_none_or(|shown| shows(printed, shown))
+        });
     }
 }
 
-/// The agent's units whose names contain `webapp`, with what they are doing.
-fn webapp(primary: &Node) -> Vec<[String; 3]> {
-    let listed = primary.sh("hirtectl list-units agent | grep webapp").stdout;
-    let cells = |line: &str| -> Vec<String> {
-        line.split('|').map(|cell| cell.trim().to_owned()).collect()
-    };
-    listed
-        .lines()
-        .map(|line| cells(line).try_into().expect("three columns"))
-        .collect()
+/// The guide's own text of a Quadlet file.
+fn quadlet(file: &str) -> String {
+    guide::text::file("second", &format!("{QUADLETS}/{file}"))
 }
 
-fn expect_webapp(primary: &Node, state: [&str; 2]) {
-    let services = [
-        "webapp-app.service",
-        "webapp-db.service",
-        "webapp-pod.service",
-    ];
-    let expected = services.map(|service| [service, state[0], state[1]].map(str::to_owned));
-    eventually(PATIENCE, &format!("the pod is {state:?}"), || {
-        webapp(primary) == expected
-    });
-}
-
-/// What a client on `from` gets from a port of the agent's node.
-fn get(from: &Node, port: u16) -> Output {
-    let script = format!(
-        "exec 3<>/dev/tcp/agent/{port} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && cat <&3"
-    );
-    from.run(&["timeout", "10", "bash", "-c", &script])
-}
-
-/// Asks until the answer contains a text.
-fn wait_page(from: &Node, port: u16, text: &str) {
-    let mut page = None;
-    let found = lab::holds_within(PATIENCE, || {
-        page.insert(get(from, port)).stdout.contains(text)
-    });
-    assert!(found, "no '{text}' from port {port}: {page:?}");
+#[test]
+fn the_recipes_files_are_the_guides_but_for_what_it_tells() {
+    for file in [
+        "webserver.container",
+        "webapp.pod",
+        "webapp-app.container",
+        "webapp-db.container",
+    ] {
+        let mut text = quadlet(file);
+        for [guide, recipe] in DIFFERENCES {
+            text = text.replace(guide, recipe);
+        }
+        let block = format!("```ini\n# {QUADLETS}/{file}\n{text}```\n");
+        assert!(RECIPE.contains(&block), "{block}");
+    }
+    let told = DIFFERENCES
+        .as_flattened()
+        .iter()
+        .map(|line| line.trim_end());
+    for text in told.chain([REFUSED[0], IGNORED]) {
+        assert!(RECIPE.contains(&format!("`{text}`")), "{text}");
+    }
 }
 
 fn podman(agent: &Node, arguments: &[&str]) -> String {
     agent.ok(&[&["podman"], arguments].concat())
+}
+
+/// hirtectl starts, stops or restarts a unit of the agent's node, and tells that it is done.
+fn control(primary: &Node, operation: &str, unit: &str) {
+    expect(
+        primary,
+        &format!("hirtectl {operation} agent {unit}"),
+        0,
+        &format!("Unit {unit} {operation} operation result: done"),
+    );
 }
 
 #[test]
@@ -144,76 +210,44 @@ fn the_web_server_is_controlled_from_the_primary_node() {
     let Some((_lab, [primary, agent])) = nodes("webserver", &["nginx"]) else {
         return;
     };
-    let service = "webserver.service";
-    agent.write("/var/www/index.html", "served by a container\n");
-    agent.write(
-        &format!("{QUADLETS}/webserver.container"),
-        quadlet("webserver.container"),
-    );
-    agent.systemctl(&["daemon-reload"]);
-    expect_refused(&primary);
+    follow("Web server", &primary, &agent);
+    is_gone(&primary, &agent);
 
-    control(&primary, "start", &[service]);
-    let format = "{{.Names}} {{.Image}} {{.Ports}}";
+    control(&primary, "start", "webserver.service");
+    let shown = ["ps", "--format", "{{.Names}} {{.Image}} {{.Ports}}"];
     assert_eq!(
-        podman(&agent, &["ps", "--format", format]),
+        podman(&agent, &shown),
         "systemd-webserver docker.io/library/nginx:latest 0.0.0.0:8080->80/tcp"
-    );
-    wait_page(&primary, 8080, "\r\n\r\nserved by a container\n");
-    let page = get(&primary, 8080).stdout;
-    assert!(
-        page.starts_with("HTTP/1.1 200 OK\r\nServer: nginx"),
-        "{page}"
     );
     agent.write("/var/www/index.html", "the folder is shared\n");
     wait_page(&primary, 8080, "the folder is shared");
     let inside = |command| format!("podman exec systemd-webserver sh -c '{command}'");
     expect(&agent, &inside("echo $NGINX_HOST"), 0, "example.com");
-    expect(
-        &agent,
-        &inside("echo > /usr/share/nginx/html/index.html"),
-        2,
-        "Read-only file system",
-    );
+    let write = inside("echo > /usr/share/nginx/html/index.html");
+    expect(&agent, &write, 2, "Read-only file system");
+    // As the guide looks at it, on the node.
+    let journal = "journalctl --unit webserver.service";
+    expect(&agent, journal, 0, r#""GET / HTTP/1.1" 200"#);
 
-    let status = format!("hirtectl status agent {service}");
-    expect(&primary, &status, 0, "Nginx Web Server");
-    expect(&primary, &status, 0, "active (running)");
-    let request = r#"192.168.1.10 - - "#;
-    agent.wait_journal(service, request, PATIENCE);
-    expect(&agent, &format!("journalctl -u {service}"), 0, request);
-    let logs = format!("hirtectl logs agent {service}");
-    expect(&primary, &logs, 0, r#""GET / HTTP/1.0" 200"#);
-
-    restarts(&primary, &agent);
-    agent.reboot();
-    // WantedBy=default.target, although it cannot be enabled.
-    wait_page(&primary, 8080, "the folder is shared");
-    expect(&primary, "hirtectl is-online node agent --wait=30s", 0, "");
-    expect(&primary, &status, 0, "active (running)");
-
-    control(&primary, "stop", &[service]);
-    assert_eq!(podman(&agent, &["ps", "--all", "--quiet"]), "");
-    let refused = get(&primary, 8080);
-    assert!(refused.stderr.contains("Connection refused"), "{refused}");
-    expect(&primary, &status, 0, "inactive (dead)");
+    it_is_restarted(&primary, &agent);
+    it_starts_at_boot(&primary, &agent);
+    without_its_image_it_fails(&primary, &agent);
+    control(&primary, "stop", "webserver.service");
+    is_gone(&primary, &agent);
 }
 
-/// A unit that a generator has made cannot be enabled; `[Install]` in the Quadlet file does it.
-fn expect_refused(primary: &Node) {
-    expect(
-        primary,
-        "hirtectl enable agent webserver.service",
-        1,
-        "transient or generated",
-    );
+fn is_gone(primary: &Node, agent: &Node) {
+    assert_eq!(podman(agent, &["ps", "--all", "--quiet"]), "");
+    expect(primary, &format!("{PAGE}:8080/"), 7, "Could not connect");
+    let status = "hirtectl status agent webserver.service";
+    expect(primary, status, 0, "inactive (dead)");
 }
 
 /// Each start has a container of its own, whoever asked for it.
-fn restarts(primary: &Node, agent: &Node) {
+fn it_is_restarted(primary: &Node, agent: &Node) {
     let container = || podman(agent, &["ps", "--quiet"]);
     let first = container();
-    control(primary, "restart", &["webserver.service"]);
+    control(primary, "restart", "webserver.service");
     let second = container();
     assert!(!second.is_empty() && second != first, "{second}");
     wait_page(primary, 8080, "the folder is shared");
@@ -226,97 +260,106 @@ fn restarts(primary: &Node, agent: &Node) {
     wait_page(primary, 8080, "the folder is shared");
 }
 
+/// By its section `[Install]`, although it cannot be enabled.
+fn it_starts_at_boot(primary: &Node, agent: &Node) {
+    let enable = "hirtectl enable agent webserver.service";
+    expect(primary, enable, 1, "transient or generated");
+    agent.reboot();
+    wait_page(primary, 8080, "the folder is shared");
+    expect(primary, "hirtectl is-online node agent --wait=30s", 0, "");
+    let status = "hirtectl status agent webserver.service";
+    expect(primary, status, 0, "active (running)");
+}
+
+/// `Pull=never`, the folder for nodes whose `/etc` cannot be written, and how often systemd tries.
+fn without_its_image_it_fails(primary: &Node, agent: &Node) {
+    agent.write(
+        "/run/containers/systemd/absent.container",
+        "[Container]\nImage=docker.io/absent:latest\nPull=never\n[Service]\nRestart=always\n",
+    );
+    expect(primary, "hirtectl daemon-reload agent", 0, "");
+    expect(primary, "hirtectl start agent absent", 1, "result: failed");
+    let logs = "hirtectl logs agent absent.service";
+    expect(primary, logs, 0, "docker.io/absent:latest: image not known");
+    wait_output(primary, logs, |log| {
+        log.contains("Start request repeated too quickly")
+    });
+    let status = "hirtectl status agent absent.service";
+    expect(primary, status, 0, "Active: failed");
+    expect(primary, "hirtectl reset-failed agent absent.service", 0, "");
+    expect(primary, status, 0, "Active: inactive (dead)");
+}
+
 #[test]
 fn the_pod_is_controlled_from_the_primary_node() {
     let Some((_lab, [primary, agent])) = nodes("pod", &["postgres", "myapp"]) else {
         return;
     };
-    let units = [
-        "webapp-pod.service",
-        "webapp-app.service",
-        "webapp-db.service",
-    ];
     the_guides_own_pod_is_refused(&primary, &agent);
-    for file in ["webapp-app.container", "webapp-db.container"] {
-        let text = quadlet(file).replace("Pod=webapp\n", "Pod=webapp.pod\n");
-        agent.write(&format!("{QUADLETS}/{file}"), &text);
-    }
-    expect(&primary, "hirtectl daemon-reload agent", 0, "");
-    let ignored = "Failed to add dependency on webapp.pod, ignoring: Invalid argument";
-    expect(&agent, "journalctl --boot _PID=1", 0, ignored);
-    for file in ["webapp-app.container", "webapp-db.container"] {
-        let path = format!("{QUADLETS}/{file}");
-        let text = agent.read(&path);
-        let right = text.replace("After=webapp.pod\n", "After=webapp-pod.service\n");
-        assert_ne!(right, text, "{file}");
-        agent.write(&path, right);
-    }
-    expect(&primary, "hirtectl daemon-reload agent", 0, "");
-
-    control(&primary, "start", &units);
-    expect_webapp(&primary, ["active", "running"]);
-    let shown = format!("hirtectl status agent {}", units.join(" "));
-    expect(&primary, &shown, 0, "webapp-db.service");
-    expect(
-        &primary,
-        "hirtectl status agent webapp-pod.service",
-        0,
-        "Web Application Pod",
-    );
-    the_containers_share_a_network(&agent);
-
-    wait_page(&primary, 8080, "\nvisit 1 of database webapp from ::1\n");
-    wait_page(&primary, 8080, "\nvisit 2 of database webapp from ::1\n");
-    wait_page(&primary, 9090, "webapp_up 1\n");
-    let closed = get(&primary, 5432);
-    assert!(closed.stderr.contains("Connection refused"), "{closed}");
-    let logs = "hirtectl logs agent webapp-db.service";
-    expect(&primary, logs, 0, "ready to accept connections");
-
-    control(&primary, "restart", &["webapp-db.service"]);
-    wait_page(&primary, 8080, "visit 3 of");
-    control(&primary, "stop", &["webapp-pod.service"]);
-    expect_webapp(&primary, ["inactive", "dead"]);
+    follow("Pod", &primary, &agent);
+    expect_pod(&primary, "inactive");
     assert_eq!(podman(&agent, &["ps", "--all", "--quiet"]), "");
     assert_eq!(podman(&agent, &["pod", "ps", "--quiet"]), "");
-    assert_eq!(
-        podman(&agent, &["volume", "ls", "--quiet"]),
-        "webapp-db-data"
-    );
+    let volumes = podman(&agent, &["volume", "ls", "--quiet"]);
+    assert_eq!(volumes, "webapp-db-data");
 
-    // The pod's service is enough: it wants those of its containers.
-    control(&primary, "start", &["webapp-pod.service"]);
-    expect_webapp(&primary, ["active", "running"]);
-    wait_page(&primary, 8080, "visit 4 of");
-    // And it ends with the last of them.
-    control(&primary, "stop", &units[1..]);
-    expect_webapp(&primary, ["inactive", "dead"]);
+    control(&primary, "start", "webapp-pod.service");
+    expect_pod(&primary, "active");
+    the_containers_share_a_network(&agent);
+    // After the recipe's visit, of another container.
+    wait_page(&primary, 8080, "visit 2 of database webapp from ::1\n");
+    wait_page(&primary, 9090, "webapp_up 1\n");
+    expect(&primary, &format!("{PAGE}:5432/"), 7, "Could not connect");
+    control(&primary, "restart", "webapp-db.service");
+    wait_page(&primary, 8080, "visit 3 of database webapp");
+    let logs = "hirtectl logs agent webapp-db.service";
+    expect(&primary, logs, 0, "ready to accept connections");
+    let status = "hirtectl status agent webapp-pod.service";
+    expect(&primary, status, 0, "Web Application Pod");
+
+    control(&primary, "stop", "webapp-app.service");
+    control(&primary, "stop", "webapp-db.service");
+    expect_pod(&primary, "inactive");
+}
+
+/// Waits until the pod and both containers are in this state.
+fn expect_pod(primary: &Node, state: &str) {
+    let count = format!("hirtectl list-units agent | grep webapp | grep -cw '| *{state}'");
+    wait_output(primary, &count, |lines| lines == "3\n");
 }
 
 /// `Pod=webapp` is no Quadlet file: there are no services of the containers, and none called webapp.
 fn the_guides_own_pod_is_refused(primary: &Node, agent: &Node) {
-    for file in ["webapp.pod", "webapp-app.container", "webapp-db.container"] {
+    let containers = ["webapp-app.container", "webapp-db.container"];
+    for file in ["webapp.pod", containers[0], containers[1]] {
         agent.write(&format!("{QUADLETS}/{file}"), quadlet(file));
     }
     expect(primary, "hirtectl daemon-reload agent", 0, "");
-    let tried = agent.run(&["/usr/libexec/podman/quadlet", "-dryrun"]);
     for message in REFUSED {
-        assert!(tried.stderr.contains(message), "{tried}");
+        let quadlet = "/usr/libexec/podman/quadlet -dryrun";
+        expect(agent, quadlet, 1, message);
     }
     for unit in ["webapp.service", "webapp-app.service", "webapp-db.service"] {
         let start = format!("hirtectl start agent {unit}");
         expect(primary, &start, 5, &format!("Unit {unit} not found"));
     }
+    let [pod, _after] = DIFFERENCES;
+    for file in containers {
+        let text = quadlet(file).replace(pod[0], pod[1]);
+        agent.write(&format!("{QUADLETS}/{file}"), text);
+    }
+    expect(primary, "hirtectl daemon-reload agent", 0, "");
+    agent.wait_journal("init.scope", IGNORED, PATIENCE);
 }
 
 /// One network namespace, which is not the node's.
 fn the_containers_share_a_network(agent: &Node) {
     let containers = ["webapp-infra", "systemd-webapp-app", "systemd-webapp-db"];
-    let network_of = |container: &&str| {
+    let network_of = |container: &str| {
         let pid = podman(agent, &["inspect", "--format", "{{.State.Pid}}", container]);
         agent.ok(&["readlink", &format!("/proc/{pid}/ns/net")])
     };
-    let [pod, app, database] = containers.each_ref().map(network_of);
+    let [pod, app, database] = containers.map(network_of);
     assert_eq!(app, pod);
     assert_eq!(database, pod);
     assert_ne!(pod, agent.ok(&["readlink", "/proc/1/ns/net"]));
