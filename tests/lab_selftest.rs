@@ -417,6 +417,21 @@ fn folders_are_bound_read_only() {
 }
 
 #[test]
+fn plain_folders_hold_overlays_across_boots() {
+    if !lab::require() {
+        return;
+    }
+    let lab = Lab::builder("plain").plain("/var/lib/plain").build();
+    let [one, other] = lab.boot(&[("one", "192.168.42.10"), ("other", "192.168.42.15")]);
+    let mount = "cd /var/lib/plain; mkdir -p upper work root
+                 mount -t overlay -o lowerdir=/etc,upperdir=upper,workdir=work overlay root";
+    one.ok(&["sh", "-euc", &format!("{mount}; echo kept > root/file")]);
+    one.reboot();
+    assert_eq!(one.read("/var/lib/plain/upper/file"), "kept\n");
+    assert_eq!(other.ok(&["ls", "-A", "/var/lib/plain"]), "");
+}
+
+#[test]
 fn ten_nodes_boot_and_reach_each_other() {
     if !lab::require() {
         return;

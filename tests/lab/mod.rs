@@ -73,6 +73,7 @@ pub struct Builder {
     root: PathBuf,
     layers: Vec<PathBuf>,
     binds: Vec<PathBuf>,
+    plain: Vec<PathBuf>,
     unmasked: Vec<String>,
 }
 
@@ -100,6 +101,15 @@ impl Builder {
     #[must_use]
     pub fn bind(mut self, folder: impl Into<PathBuf>) -> Self {
         self.binds.push(folder.into());
+        self
+    }
+
+    /// Gives each node a folder at this path that is no part of its overlay: empty, and for the node to write. Overlays
+    /// of its own, such as those of containers, can only have their upper layer there. What is in it stays across boots;
+    /// a node that is off has it empty.
+    #[must_use]
+    pub fn plain(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.plain.push(folder.into());
         self
     }
 
@@ -138,6 +148,7 @@ impl Builder {
             state,
             cgroup,
             binds: self.binds,
+            plain: self.plain,
             hub: Mutex::new(Some(hub)),
             cuts: Mutex::default(),
             _lock: lock,
@@ -159,6 +170,8 @@ struct Shared {
     /// The lower folders of each node's overlay, the topmost first, as mount(8) wants them.
     overlay_lower: String,
     binds: Vec<PathBuf>,
+    /// Folders of each node beside its overlay.
+    plain: Vec<PathBuf>,
     /// Gone when the lab is dropped.
     hub: Mutex<Option<net::Hub>>,
     /// Pairs of indexes of nodes: packets from the first to the second, which has this address, vanish.
@@ -188,6 +201,7 @@ impl Lab {
             root: PathBuf::from("/"),
             layers: Vec::new(),
             binds: Vec::new(),
+            plain: Vec::new(),
             unmasked: Vec::new(),
         }
     }

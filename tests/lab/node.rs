@@ -41,7 +41,7 @@ pub(super) struct Inner {
     index: usize,
     name: String,
     address: IpAddr,
-    /// Holds upper, work, root, pid, console and what commands print.
+    /// Holds upper, work, root, plain, pid, console and what commands print.
     folder: PathBuf,
     cgroup: PathBuf,
     boots: AtomicU32,
@@ -394,6 +394,8 @@ fn init_command(inner: &Inner, card: &Card) -> Command {
         .args([&inner.folder, &inner.cgroup])
         .arg(files::overlay(&inner.shared.overlay_lower, &inner.folder))
         .arg(DROPPED)
+        .args(&inner.shared.plain)
+        .arg("--")
         .args(&inner.shared.binds)
         .stdin(Stdio::null())
         .stdout(console.try_clone().expect("share the console"))
