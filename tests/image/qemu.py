@@ -3,10 +3,10 @@
 import hashlib
 import os
 import re
-import selectors
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -76,9 +76,9 @@ class Machine:
         self.log = open(log, "wb")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE,  # pylint: disable=consider-using-with
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        os.set_blocking(self.process.stdout.fileno(), False)
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(self.process.stdout, selectors.EVENT_READ)
+        # A guest stands still when nobody reads its console, and a test may have two guests.
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def __enter__(self):
         return self
@@ -86,43 +86,40 @@ class Machine:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+        self.reader.join()
         self.log.close()
+
+    def _read(self):
+        """Takes what the console shows until the machine is off."""
+        while data := self.process.stdout.read1():
+            self.log.write(data)
+            self.log.flush()
+            self.console += data.decode(errors="replace")
 
     def seconds(self):
         """Since it was switched on."""
         return time.monotonic() - self.begun
 
-    def read(self, timeout):
-        """Takes what the console shows within some seconds; false when the machine is off."""
-        for _ in self.selector.select(timeout):
-            data = self.process.stdout.read()
-            if not data:
-                return False
-            self.log.write(data)
-            self.log.flush()
-            self.console += data.decode(errors="replace")
-        return True
-
     def wait_for(self, pattern, limit=BOOT_SECONDS, start=0):
         """Reads the console until a line matches."""
         end = time.monotonic() + limit
         while True:
+            is_on = self.reader.is_alive()
             found = re.compile(pattern).search(self.console, start)
             if found and "\n" in self.console[found.end():]:
                 return found
-            missed = MISSED.search(self.console, start)
-            if missed and time.monotonic() < end:
+            if MISSED.search(self.console, start):
                 end = min(end, time.monotonic() + 120)
-            if time.monotonic() > end or not self.read(1):
+            if time.monotonic() > end or not is_on:
                 tail = self.console[-6000:]
                 raise AssertionError(f"{pattern!r} did not come within {limit} s; the console ends with:\n{tail}")
+            time.sleep(0.2)
 
     def off(self, limit=BOOT_SECONDS):
         """Waits until the machine is off; one that is to restart goes off, too."""
-        end = time.monotonic() + limit
-        while self.read(1):
-            if time.monotonic() > end:
-                raise AssertionError(f"the machine is still on; the console ends with:\n{self.console[-6000:]}")
+        self.reader.join(limit)
+        if self.reader.is_alive():
+            raise AssertionError(f"the machine is still on; the console ends with:\n{self.console[-6000:]}")
         self.process.wait()
 
 
