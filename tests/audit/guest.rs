@@ -81,6 +81,8 @@ impl Guest {
         let mut machine = Command::new("setpriv")
             // The guest ends with the test, however that ends.
             .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+            // Without a source of random numbers the first who needs one waits long.
+            .args(["-cpu", "qemu64,+rdrand"])
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
             .args([
                 "-display",
