@@ -129,8 +129,22 @@ fn sources(row: &Row) -> Vec<String> {
     sources
 }
 
-/// Whether a test takes a file from the guide, or has the command, or the beginning by which it
-/// finds the command in the guide's text: two words and more.
+/// The parts of the second guide that a test runs whole: `commands_of_guide(FROM, TO)` has the lines
+/// that they lie between.
+fn parts(source: &str) -> Vec<String> {
+    let guide = text::text("second");
+    let calls = source.split("commands_of_guide(").skip(1);
+    let between = calls.filter_map(|call| {
+        let mut texts = call.split(')').next()?.split('"').skip(1).step_by(2);
+        let mut next = || Some(texts.next()?.replace("\\n", "\n"));
+        let (_, rest) = guide.split_once(&next()?)?;
+        Some(rest.split_once(&next()?)?.0.to_owned())
+    });
+    between.collect()
+}
+
+/// Whether a test takes a file from the guide, or runs a part of it, or has the command, or the
+/// beginning by which it finds the command in the guide's text: two words and more.
 fn has(source: &str, command: &Command) -> bool {
     let takes_file = |file: &String| {
         let name = file.rsplit('/').next().unwrap();
@@ -142,7 +156,9 @@ fn has(source: &str, command: &Command) -> bool {
         words(beginning).split_whitespace().count() > 1
             && source.contains(&format!("\"{beginning}\""))
     };
+    let is_in = |part: &String| part.contains(&command.script);
     command.file.as_ref().is_some_and(takes_file)
+        || parts(source).iter().any(is_in)
         || words_of_source.contains(&words(&command.line))
         || command.line.match_indices(' ').any(is_beginning)
 }
