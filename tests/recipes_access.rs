@@ -6,6 +6,8 @@
 )]
 #![allow(dead_code, reason = "the lab offers more than one test uses")]
 
+#[path = "audit/guest.rs"]
+mod guest;
 #[path = "guide/mod.rs"]
 mod guide;
 #[path = "lab/mod.rs"]
@@ -15,6 +17,7 @@ mod tree;
 
 use std::{fs, path::Path};
 
+use guest::Guest;
 use lab::{Lab, Node};
 
 const PAGE: &str = "access-control.md";
@@ -220,6 +223,7 @@ fn unwanted_by_the_guide(primary: &Node, agent: &Node) {
     primary.ok(&["hirtectl", "is-online", "node", "agent", "--wait=10s"]);
 }
 
+/// The page's rules for sudo, with hirtectl as it is installed.
 fn rules_by_unit(primary: &Node) {
     primary.write(
         "/etc/sudoers.d/hirte",
@@ -247,6 +251,7 @@ fn rules_by_unit(primary: &Node) {
     assert!(log.contains("(uid 0, pid "), "{log}");
 }
 
+/// The page's policy of the bus, without sudo.
 fn rules_by_node(primary: &Node) {
     primary.ok(&["rm", "/etc/sudoers.d/hirte"]);
     let on_page = blocks_of_page(PAGE, "By node, over the bus");
@@ -265,4 +270,152 @@ fn rules_by_node(primary: &Node) {
 
 fn lines(text: &str) -> Vec<&str> {
     text.lines().collect()
+}
+
+/// Sets up a manager and its agent in the guest as the guide does on the primary node, and an operator.
+fn set_up_guest(guest: &mut Guest) {
+    let manager = guide::text::file("second", "/etc/hirte/hirte.conf");
+    let agent = &guide::text::files("second", "/etc/hirte/agent.conf")[0];
+    let rules = &blocks_of_page(PAGE, "By unit, with sudo")[0];
+    let put = |path: &str, text: &str| format!("cat >{path} <<'END OF FILE'\n{text}END OF FILE\n");
+    let script = [
+        "mkdir -p /etc/hirte\n",
+        &put("/etc/hosts", "127.0.0.1 localhost primary\n"),
+        &put("/etc/hirte/hirte.conf", &manager),
+        &put("/etc/hirte/agent.conf", agent),
+        &put("/etc/sudoers.d/hirte", rules),
+        &put(
+            "/etc/systemd/system/httpd.service",
+            "[Service]\nExecStart=/bin/sleep infinity\n",
+        ),
+        "chmod 440 /etc/sudoers.d/hirte\n\
+         groupadd hirte-operators\nuseradd -G hirte-operators operator1\n\
+         systemctl daemon-reload\nsystemctl start hirte hirte-agent\n\
+         hirtectl is-online node primary --wait=60s\n",
+    ];
+    guest.ok(&script.concat());
+}
+
+/// The only event of `ausearch` that has a text.
+fn event<'a>(found: &'a str, needle: &str) -> &'a str {
+    let mut events: Vec<&str> = found.split("----\n").collect();
+    events.retain(|event| event.contains(needle));
+    assert_eq!(events.len(), 1, "events with {needle:?}:\n{found}");
+    events[0]
+}
+
+fn expect_words(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "no {word:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn audit_tells_who_did_what() {
+    if !guest::require() {
+        return;
+    }
+    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("audit");
+    let mut guest = Guest::boot(&cache, &tree::install_tree(executables));
+    set_up_guest(&mut guest);
+    rules_are_set(&mut guest);
+    // A login, as far as audit is concerned: PAM sets who it is.
+    let as_operator = "systemd-run --quiet --wait --pipe --uid=operator1 \
+                       --property=PAMName=login sudo -n hirtectl";
+    guest.ok(&format!(
+        "{as_operator} start primary httpd.service\n\
+         {as_operator} exec primary id || true\n\
+         sed -i 's/LogLevel=.*/LogLevel=debug/' /etc/hirte/hirte.conf\n\
+         mkdir /var/log/hirte\ntouch /var/log/hirte/file\n\
+         systemctl is-active httpd.service"
+    ));
+    events_are_found(&mut guest);
+    report_tells(&mut guest);
+}
+
+/// The guide's commands as they stand there, which the page repeats in part.
+fn rules_are_set(guest: &mut Guest) {
+    let commands = commands_of_guide("comprehensive audit logging:\n", "Troubleshooting\nCommon");
+    let on_page = blocks_of_page("audit.md", "Rules");
+    for line in on_page[0].lines() {
+        assert!(commands.lines().any(|other| other == line), "{line}");
+    }
+    guest.ok(&commands);
+    assert_eq!(guest.ok("auditctl -l"), on_page[1]);
+}
+
+/// The page's searches have what was done.
+fn events_are_found(guest: &mut Guest) {
+    let searches = &blocks_of_page("audit.md", "Who did what")[0];
+    let mut search = searches.lines().map(|line| guest.ok(line));
+    let commands = search.next().unwrap();
+    let start = [
+        "argc=4 a0=hirtectl a1=start a2=primary a3=httpd.service",
+        " syscall=execve success=yes ",
+        " auid=operator1 uid=root ",
+        " exe=/usr/bin/hirtectl ",
+        " key=hirte_commands",
+    ];
+    expect_words(event(&commands, "a1=start"), &start);
+    assert!(!commands.contains("a1=exec"), "{commands}");
+
+    let changes = search.next().unwrap();
+    let edit = [
+        "proctitle=sed -i s/LogLevel=.*/LogLevel=debug/ /etc/hirte/hirte.conf",
+        " uid=root ",
+        " key=hirte_config",
+    ];
+    expect_words(event(&changes, "syscall=rename"), &edit);
+
+    let by_sudo = search.next().unwrap();
+    let refused = [" uid=operator1 auid=operator1 ", " res=failed"];
+    expect_words(event(&by_sudo, "cmd=hirtectl exec primary id"), &refused);
+    let allowed = [" uid=operator1 auid=operator1 ", " res=success"];
+    expect_words(
+        event(&by_sudo, "cmd=hirtectl start primary httpd.service"),
+        &allowed,
+    );
+
+    let log = guest.ok("journalctl --no-pager --output=cat --unit=hirte");
+    let pid = event(&commands, "a1=start")
+        .split(" pid=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .expect("the record has the pid");
+    let asked = format!("(uid 0, pid {pid})");
+    expect_words(&log, &["StartUnit httpd.service on 'primary'", &asked]);
+
+    // The folder was made after the rule, and the start ran no systemctl.
+    let logs = guest.ok("ausearch -i -k hirte_logs");
+    expect_words(event(&logs, "comm=touch"), &["name=/var/log/hirte/file"]);
+    let systemctl = guest.ok("ausearch -i -k systemd_hirte");
+    let by_hand = event(&systemctl, "a0=systemctl");
+    expect_words(by_hand, &["a1=is-active a2=httpd.service"]);
+}
+
+/// The guide's report, as it stands there and with the page's changes.
+fn report_tells(guest: &mut Guest) {
+    let section = |report: &str, from: &str, to: &str| {
+        let rest = report.split_once(from).expect("a section").1;
+        rest.split_once(to).expect("the next").0.to_owned()
+    };
+    let report = guest.ok("hirte-audit-report.sh || true; echo END");
+    let commands = section(&report, "Recent Hirte Commands:", "Configuration Changes:");
+    let uid = guest.ok("id -u operator1");
+    let row = format!(" /usr/bin/hirtectl (none) ? {} ", uid.trim());
+    expect_words(&commands, &["Executable Report", &row]);
+    let changes = section(&report, "Configuration Changes:", "Service Operations:");
+    expect_words(&changes, &["File Report", " /etc/hirte", " /usr/bin/sed "]);
+    let operations = section(&report, "Service Operations:", "END");
+    assert!(!operations.contains("StartUnit"), "{report}");
+    let (_, none) = guest.sh("true | ausearch -k hirte_commands");
+    assert_eq!(none, "<no matches>\n");
+
+    guest.ok(&blocks_of_page("audit.md", "Report")[0]);
+    let report = guest.ok("true | hirte-audit-report.sh; echo END");
+    let commands = section(&report, "Recent Hirte Commands:", "Configuration Changes:");
+    expect_words(&commands, &[&row]);
+    let operations = section(&report, "Service Operations:", "END");
+    expect_words(&operations, &["StartUnit httpd.service on 'primary'"]);
 }
