@@ -68,43 +68,9 @@ impl Guest {
     /// If that fails; the message has the end of the guest's console.
     #[must_use]
     pub fn boot(cache: &Path, tree: &Path) -> Guest {
-        fs::create_dir_all(cache).expect("create the folder of the guest");
-        let prepare = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audit/prepare");
-        let prepared = Command::new(prepare).arg(cache).arg(tree).output();
-        let prepared = prepared.expect("tests/audit/prepare runs");
-        assert!(
-            prepared.status.success(),
-            "tests/audit/prepare: {}: {}",
-            prepared.status,
-            String::from_utf8_lossy(&prepared.stderr)
-        );
+        prepare(cache, tree);
         let console = cache.join("console.log");
-        let mut machine = Command::new("setpriv")
-            // The guest ends with the test, however that ends.
-            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-            // Without a source of random numbers the first who needs one waits long.
-            .args(["-cpu", "qemu64,+rdrand"])
-            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
-            .args([
-                "-display",
-                "none",
-                "-accel",
-                "tcg,tb-size=512",
-                "-m",
-                "1024",
-            ])
-            .arg("-kernel")
-            .arg(cache.join("vmlinuz"))
-            .arg("-initrd")
-            .arg(cache.join("initramfs"))
-            .args(["-append", KERNEL])
-            .arg("-serial")
-            .arg(format!("file:{}", console.display()))
-            .args(["-serial", "stdio"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("QEMU starts");
+        let mut machine = switch_on(cache, &console);
         let input = machine.stdin.take().expect("the input is piped");
         let mut stdout = machine.stdout.take().expect("the output is piped");
         let (sender, output) = channel();
@@ -185,4 +151,43 @@ impl Drop for Guest {
         let _ = self.machine.kill();
         let _ = self.machine.wait();
     }
+}
+
+/// Has `tests/audit/prepare` make what the guest consists of, below `cache`.
+fn prepare(cache: &Path, tree: &Path) {
+    fs::create_dir_all(cache).expect("create the folder of the guest");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audit/prepare");
+    let prepared = Command::new(script).arg(cache).arg(tree).output();
+    let prepared = prepared.expect("tests/audit/prepare runs");
+    assert!(
+        prepared.status.success(),
+        "tests/audit/prepare: {}: {}",
+        prepared.status,
+        String::from_utf8_lossy(&prepared.stderr)
+    );
+}
+
+/// Starts QEMU; its standard input and output are the guest's second serial line.
+fn switch_on(cache: &Path, console: &Path) -> Child {
+    Command::new("setpriv")
+        // The guest ends with the test, however that ends.
+        .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+        .args(["-display", "none"])
+        .args(["-accel", "tcg,tb-size=512"])
+        // Without a source of random numbers the first who needs one waits long.
+        .args(["-cpu", "qemu64,+rdrand"])
+        .args(["-m", "1536"])
+        .arg("-kernel")
+        .arg(cache.join("vmlinuz"))
+        .arg("-initrd")
+        .arg(cache.join("initramfs"))
+        .args(["-append", KERNEL])
+        .arg("-serial")
+        .arg(format!("file:{}", console.display()))
+        .args(["-serial", "stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("QEMU starts")
 }
