@@ -163,6 +163,11 @@ const BY_NODE: &str = "
     operator1 | 1 | hirtectl set-loglevel agent DEBUG      | The system bus does not allow
 ";
 
+const BY_NODE_IN_BOTH_GROUPS: &str = "
+    operator1 | 1 | hirtectl start agent httpd.service | Members of group hirte may list
+    operator1 | 0 | DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/dbus/system_bus_socket hirtectl start agent httpd.service | done
+";
+
 #[test]
 fn operators_may_do_what_the_rules_name() {
     if !lab::require() {
@@ -266,6 +271,12 @@ fn rules_by_node(primary: &Node) {
             && line.contains(&format!("(uid {uid}, pid "))
     });
     assert!(of_operator, "{log}");
+
+    administer(
+        primary,
+        "usermod -a -G hirte operator1\nsystemctl reload dbus",
+    );
+    expect_each(primary, BY_NODE_IN_BOTH_GROUPS);
 }
 
 fn lines(text: &str) -> Vec<&str> {
