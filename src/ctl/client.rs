@@ -80,24 +80,30 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Connects to the manager's private socket, or to the system bus where that socket can not be
-    /// reached. Where `DBUS_SYSTEM_BUS_ADDRESS` names a bus, nothing else is tried.
+    /// Connects to the manager's private socket or to the system bus: to one of them where the other
+    /// can not be reached. Root tries the socket first, others the bus, whose policy may let them do
+    /// more. Where `DBUS_SYSTEM_BUS_ADDRESS` names a bus, nothing else is tried.
     pub async fn connect(executor: &Executor) -> Result<Self, Error> {
-        let names_bus = env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some();
-        let private = if names_bus {
-            None
-        } else {
-            let path = Path::new(RUNTIME_FOLDER).join(PRIVATE_SOCKET);
-            let connect = || address::connect_unix(&path).map(Stream::Unix);
-            match in_time(stream(connect)).await {
-                Ok(stream) => {
-                    let client = in_time(Self::open(executor, stream, true)).await;
-                    return client.map_err(|error| Error::ConnectPrivate { path, error });
-                }
-                Err(error) => Some((path, error)),
-            }
+        if env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some() {
+            return Self::connect_to_bus(executor).await;
+        }
+        if rustix::process::geteuid().is_root() {
+            return match private_stream().await {
+                Ok(stream) => Self::open_private(executor, stream).await,
+                Err(private) => Self::connect_to_system_bus(executor, Some(private)).await,
+            };
+        }
+        let error = match Self::connect_to_bus(executor).await {
+            Err(Error::Connect { error, .. }) => error,
+            connected => return connected,
         };
-        Self::connect_to_system_bus(executor, private).await
+        match private_stream().await {
+            Ok(stream) => Self::open_private(executor, stream).await,
+            Err(private) => Err(Error::Connect {
+                private: Some(private),
+                error,
+            }),
+        }
     }
 
     /// Connects to the system bus (`DBUS_SYSTEM_BUS_ADDRESS`, or its well-known address), whatever
@@ -106,7 +112,7 @@ impl Client {
         Self::connect_to_system_bus(executor, None).await
     }
 
-    /// The same where the private socket could not be reached for a reason.
+    /// The same after the private socket could not be reached, and why.
     async fn connect_to_system_bus(
         executor: &Executor,
         private: Option<(PathBuf, io::Error)>,
@@ -120,6 +126,15 @@ impl Client {
         });
         let client = client.await;
         client.map_err(|error| Error::Connect { private, error })
+    }
+
+    /// Does the handshake with the manager.
+    async fn open_private(executor: &Executor, stream: Stream) -> Result<Self, Error> {
+        let client = in_time(Self::open(executor, stream, true)).await;
+        client.map_err(|error| Error::ConnectPrivate {
+            path: private_socket(),
+            error,
+        })
     }
 
     /// Does the handshake.
@@ -378,6 +393,18 @@ async fn stream(connect: impl Fn() -> io::Result<Stream>) -> io::Result<Stream> 
             result => return result,
         }
     }
+}
+
+/// Where the manager serves those who need no bus.
+fn private_socket() -> PathBuf {
+    Path::new(RUNTIME_FOLDER).join(PRIVATE_SOCKET)
+}
+
+/// A connection to the private socket, or why there is none.
+async fn private_stream() -> Result<Stream, (PathBuf, io::Error)> {
+    let path = private_socket();
+    let connected = in_time(stream(|| address::connect_unix(&path).map(Stream::Unix))).await;
+    connected.map_err(|error| (path, error))
 }
 
 /// Gives up after [`limits::CLIENT_CALL`].

@@ -24,7 +24,7 @@ const NAME_HAS_NO_OWNER: &str = "org.freedesktop.DBus.Error.NameHasNoOwner";
 pub enum Error {
     /// There is no bus to talk to, or it does not let us in.
     Connect {
-        /// The private socket, if it was tried before, and why it could not be reached.
+        /// The private socket, if it was tried, and why it could not be reached.
         private: Option<(PathBuf, io::Error)>,
         /// Why the bus could not be reached.
         error: io::Error,
