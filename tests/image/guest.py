@@ -79,8 +79,8 @@ class Built:
             "target": ["hirte-initial.target active"],
             "open": sorted(open_ports),
         }
-        differ = [f"{name}: {found.get(name)}, expected {value}" for name, value in expected.items()
-                  if found.get(name) != value]
+        differ = [f"{name}: {found.get(name, [])}, expected {value}" for name, value in expected.items()
+                  if found.get(name, []) != value]
         assert not differ, "\n".join([*differ, told])
 
 
