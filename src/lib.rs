@@ -30,8 +30,9 @@
 //!   (agents), `bluechi` (another dialect of both), `run` (the loop)
 //! - [`agent`]: `state` (pure), `systemd`, `peer` (the manager), `run` (the loop)
 //! - [`ctl`]: `hirtectl`, a file for each command
+//! - [`dashboard`]: `hirte-dashboard`, a web page, with the client of `ctl` (feature `dashboard`)
 //!
-//! Dependencies point upwards in this list only, and the last three do not know each other; a
+//! Dependencies point upwards in this list only, and manager, agent and ctl do not know each other; a
 //! `state` uses nothing but `bus`, `core` and `limits`. A test holds this (`tests/style.rs`).
 
 #![forbid(unsafe_code)]
@@ -43,6 +44,8 @@ pub mod config;
 pub mod core;
 pub mod ctl;
 pub mod daemon;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 pub mod glob;
 pub mod limits;
 pub mod logging;

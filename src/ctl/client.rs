@@ -36,18 +36,18 @@ use crate::{
 };
 
 /// What runs the tasks of connections, beside the command.
-pub(super) type Executor = Rc<LocalExecutor<'static>>;
+pub(crate) type Executor = Rc<LocalExecutor<'static>>;
 
 /// Runs `main` to its end on this thread, and beside it the tasks of all connections that are made
 /// with the executor it is given.
-pub(super) fn block_on<F: Future>(main: impl FnOnce(Executor) -> F) -> F::Output {
+pub(crate) fn block_on<F: Future>(main: impl FnOnce(Executor) -> F) -> F::Output {
     let executor = Executor::default();
     reactor::block_on(&executor, main(Rc::clone(&executor)))
 }
 
 /// A signal that [`Client::watch`] or [`Client::watch_jobs`] asked for.
 #[derive(Debug)]
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// A job has ended.
     JobRemoved {
         /// The path by which the job's request was answered.
@@ -61,8 +61,20 @@ pub(super) enum Signal {
     Told(Message),
 }
 
+/// What comes to a program that waits for several things at once.
+#[cfg(feature = "dashboard")]
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// The manager's name has another owner, or none.
+    ManagerLeft,
+    /// A signal of the manager.
+    Signal(Message),
+    /// The answer to the call of [`Client::post`] with this serial.
+    Answer(u32, Answer),
+}
+
 /// The connection.
-pub(super) struct Client {
+pub(crate) struct Client {
     link: Link,
     inbox: Inbox<Received>,
     /// Nothing comes any more.
@@ -260,6 +272,43 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a call and does not wait for the answer, which [`next_told`](Self::next_told) brings;
+    /// its serial.
+    #[cfg(feature = "dashboard")]
+    pub fn post(&mut self, call: Call) -> u32 {
+        let serial = self.send(call);
+        self.link.flush();
+        serial
+    }
+
+    /// The next signal, or answer to a call of [`post`](Self::post), in the order of arrival; waits as
+    /// long as it takes. Ends of jobs that came while another method waited are left out.
+    #[cfg(feature = "dashboard")]
+    pub async fn next_told(&mut self) -> Result<Told, Error> {
+        while let Some((signal, bytes)) = self.signals.pop_front() {
+            self.kept_bytes -= bytes;
+            match signal {
+                Signal::JobRemoved { .. } => {}
+                Signal::ManagerLeft => return Ok(Told::ManagerLeft),
+                Signal::Told(message) => return Ok(Told::Signal(message)),
+            }
+        }
+        loop {
+            let message = self.next().await?;
+            let is_of_bus = message.sender == DBUS_NAME;
+            match message.kind {
+                Kind::Signal if !is_of_bus => return Ok(Told::Signal(message)),
+                Kind::Signal if message.member == "NameOwnerChanged" => {
+                    return Ok(Told::ManagerLeft);
+                }
+                Kind::Call | Kind::Signal => {}
+                Kind::Return | Kind::Error => {
+                    return Ok(Told::Answer(message.reply_serial, message.into()));
+                }
+            }
+        }
+    }
+
     /// Sends a call that is not answered.
     pub fn tell(&mut self, call: Call) {
         self.send(call);
@@ -409,7 +458,7 @@ fn read_signal(message: Message) -> Result<Option<Signal>, Error> {
 
 /// A match rule for the signal `member` of the manager's object at `path`; without a member for all
 /// of its signals.
-pub(super) fn rule(path: &str, member: Option<&str>) -> String {
+pub(crate) fn rule(path: &str, member: Option<&str>) -> String {
     let member = member.map_or_else(String::new, |member| format!(",member='{member}'"));
     format!("type='signal',sender='{MANAGER_BUS_NAME}',path='{path}'{member}")
 }

@@ -133,7 +133,7 @@ pub enum Error {
 
 /// What a call was about, to tell its errors apart.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Subject<'a> {
+pub(crate) enum Subject<'a> {
     /// The manager or the whole fleet.
     Fleet,
     /// One node.
@@ -144,7 +144,7 @@ pub(super) enum Subject<'a> {
 
 impl Error {
     /// The error that a refused call means.
-    pub(super) fn from_refusal(refusal: Refusal, subject: Subject<'_>) -> Self {
+    pub(crate) fn from_refusal(refusal: Refusal, subject: Subject<'_>) -> Self {
         let Refusal {
             name,
             message,

@@ -3,10 +3,13 @@
 //! A command is one module with one function that asks the manager over `client` and prints through
 //! `output`. [`Error`] has a sentence for whatever can go wrong, and [`ExitStatus`] what it means to
 //! a script.
+//!
+//! `client`, `call` and the errors are also what other programs of administrators talk to the manager
+//! with.
 
 mod arguments;
-mod call;
-mod client;
+pub(crate) mod call;
+pub(crate) mod client;
 mod complete;
 mod daemon_reload;
 mod default_target;
@@ -16,7 +19,7 @@ mod exit_status;
 mod is_online;
 mod job;
 mod json;
-mod list_jobs;
+pub(crate) mod list_jobs;
 mod list_nodes;
 mod list_unit_files;
 mod list_units;
@@ -39,6 +42,8 @@ mod units;
 use std::{ffi::OsString, process::ExitCode};
 
 pub use error::Error;
+#[cfg(feature = "dashboard")]
+pub(crate) use error::Subject;
 pub use exit_status::ExitStatus;
 
 use serde::Serialize;

@@ -34,6 +34,12 @@ pub fn install_tree(executables: &Path) -> PathBuf {
     TREE.get_or_init(make).clone()
 }
 
+/// What is installed besides the three programs: what this test was built with.
+const WITH: &[&str] = &[
+    #[cfg(feature = "dashboard")]
+    "--with-dashboard",
+];
+
 fn install(executables: &Path) -> PathBuf {
     let tree =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("install-{}", std::process::id()));
@@ -42,6 +48,7 @@ fn install(executables: &Path) -> PathBuf {
         .arg(&tree)
         .arg("--bindir-from")
         .arg(executables)
+        .args(WITH)
         .output()
         .expect("data/install runs");
     assert!(
