@@ -344,8 +344,8 @@ pub const MAX_HTTP_FOLLOWERS: usize = 64;
 /// the body of one: a browser needs milliseconds, and a slow one must not hold its place.
 pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
 /// How long nothing may be taken of what is sent to a client of the dashboard, before it counts as gone:
-/// above what a phone is without a network in a tunnel, and a page that was closed connects again.
-pub const HTTP_STALL: Duration = Duration::from_secs(30);
+/// most gaps of a phone's network are shorter, and a page that was cut off connects again.
+pub const HTTP_STALL: Duration = Duration::from_secs(20);
 /// Bytes of the head of a request: those of browsers have about one kilobyte, and a reverse proxy adds
 /// as much.
 pub const HTTP_HEAD_BYTES: usize = 16 << 10;

@@ -80,7 +80,8 @@ pub(super) async fn follow(
     loop {
         let ended = match connect(&executor, allows_control).await {
             Ok(client) => {
-                let mut session = Session::new(client, feed.clone(), Rc::clone(&status));
+                let mut session =
+                    Session::new(client, feed.clone(), Rc::clone(&status), allows_control);
                 let ended = session.run(&jobs).await;
                 if session.has_begun() {
                     failures = 0;

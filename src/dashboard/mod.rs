@@ -31,7 +31,7 @@ use self::{
 };
 use crate::{
     ctl::client::{Executor, block_on},
-    daemon::{Notify, Signal, raise_descriptor_limit, signals},
+    daemon::{Notify, Signal, signals},
     limits,
     logging::{self, LogSettings, LogTarget},
     reactor::sleep,
@@ -77,10 +77,6 @@ pub fn main() -> ExitCode {
 
 /// Serves until it is told to stop.
 async fn run(executor: Executor, options: Options) -> Result<(), String> {
-    let descriptors = raise_descriptor_limit();
-    if usize::try_from(descriptors).is_ok_and(|most| most < 2 * limits::MAX_HTTP_CONNECTIONS) {
-        warn!("At most {descriptors} descriptors, which is little");
-    }
     let inbox = Inbox::new();
     signals(&executor, &inbox, |signal| signal)
         .map_err(|error| format!("Can't be told to stop: {error}"))?;

@@ -14,6 +14,9 @@ use crate::limits;
 /// The unit by which a monitor tells of a subscription to all units.
 const ALL: &str = "*";
 
+/// The load state of a unit that is installed and not loaded; not one of systemd's words.
+pub const UNLOADED: &str = "unloaded";
+
 /// Milliseconds since 1970.
 pub type Time = u64;
 
@@ -110,6 +113,8 @@ pub struct Model {
     manager: Manager,
     nodes: Vec<Node>,
     units: Units,
+    /// Units that are installed, by their nodes.
+    installed: BTreeMap<String, BTreeSet<String>>,
     jobs: BTreeMap<u32, Job>,
     events: VecDeque<Event>,
     last_event: u64,
@@ -189,6 +194,17 @@ struct ChangesRecord<'a> {
     events: Vec<&'a Event>,
 }
 
+impl Unit {
+    fn unloaded() -> Self {
+        Self {
+            load: UNLOADED.to_owned(),
+            active: "inactive".to_owned(),
+            sub: "dead".to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Model {
     fn default() -> Self {
         Self {
@@ -198,6 +214,7 @@ impl Default for Model {
             },
             nodes: Vec::new(),
             units: Units::new(),
+            installed: BTreeMap::new(),
             jobs: BTreeMap::new(),
             events: VecDeque::new(),
             last_event: 0,
@@ -223,6 +240,7 @@ impl Model {
     pub fn connected(&mut self, now: Time) {
         self.nodes.clear();
         self.units.clear();
+        self.installed.clear();
         self.jobs.clear();
         self.manager = Manager {
             connected: true,
@@ -299,6 +317,7 @@ impl Model {
     }
 
     fn node_units_left(&mut self, node: &str) {
+        self.installed.remove(node);
         for name in self.units.remove(node).unwrap_or_default().into_keys() {
             self.changes.units.insert((node.to_owned(), name));
         }
@@ -310,15 +329,23 @@ impl Model {
             return;
         }
         let units = self.units.entry(node.to_owned()).or_default();
-        if !units.contains_key(name) {
-            let unit = Unit {
-                active: "inactive".to_owned(),
-                sub: "dead".to_owned(),
-                ..Unit::default()
-            };
-            units.insert(name.to_owned(), unit);
+        let known = units.entry(name.to_owned()).or_insert_with(Unit::unloaded);
+        if known.load == UNLOADED {
+            known.load.clear();
             self.unit_changed(node, name);
         }
+    }
+
+    /// These units are installed on a node: they are shown when they are not loaded, too.
+    pub fn units_installed(&mut self, node: &str, names: BTreeSet<String>) {
+        let units = self.units.entry(node.to_owned()).or_default();
+        for name in &names {
+            if !units.contains_key(name) {
+                units.insert(name.clone(), Unit::unloaded());
+                self.changes.units.insert((node.to_owned(), name.clone()));
+            }
+        }
+        self.installed.insert(node.to_owned(), names);
     }
 
     /// A unit has these states; `at` is when that happened, if it did just then.
@@ -352,10 +379,26 @@ impl Model {
 
     /// A unit is no longer loaded.
     pub fn unit_removed(&mut self, node: &str, name: &str) {
-        let units = self.units.get_mut(node);
-        if units.is_some_and(|units| units.remove(name).is_some()) {
-            self.unit_changed(node, name);
+        let Some(units) = self.units.get_mut(node) else {
+            return;
+        };
+        let installed = self.installed.get(node);
+        let is_installed = installed.is_some_and(|names| names.contains(name));
+        let Some(unit) = units.get_mut(name) else {
+            return;
+        };
+        if is_installed {
+            let description = std::mem::take(&mut unit.description);
+            let since = unit.since;
+            *unit = Unit {
+                description,
+                since,
+                ..Unit::unloaded()
+            };
+        } else {
+            units.remove(name);
         }
+        self.unit_changed(node, name);
     }
 
     /// What a node says of one of its units.

@@ -39,6 +39,8 @@ use crate::{
 /// Lists of units that are asked for at once: each may wait for a node that is silent, and dbus-daemon
 /// allows a client to wait for 128 replies.
 const LISTINGS: usize = limits::WINDOW / 4;
+/// Kinds of units that people start and stop.
+const STARTABLE: [&str; 5] = ["path", "service", "socket", "target", "timer"];
 /// What stands for all nodes or all units.
 const ALL: &str = "*";
 
@@ -49,6 +51,7 @@ enum Asked {
     Jobs,
     Job(u32),
     Units(String),
+    Files(String),
     Start(JobRequest),
     Subscription,
 }
@@ -57,6 +60,8 @@ pub(super) struct Session {
     client: Client,
     feed: Feed,
     status: Rc<Status>,
+    /// Whether units that are not loaded are shown, for people to start them.
+    shows_installed: bool,
     monitor: String,
     waiting: BTreeMap<u32, Asked>,
     /// Calls that wait for others to be answered.
@@ -79,11 +84,12 @@ enum Next {
 }
 
 impl Session {
-    pub fn new(client: Client, feed: Feed, status: Rc<Status>) -> Self {
+    pub fn new(client: Client, feed: Feed, status: Rc<Status>, shows_installed: bool) -> Self {
         Self {
             client,
             feed,
             status,
+            shows_installed,
             monitor: String::new(),
             waiting: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -320,6 +326,10 @@ impl Session {
                 self.feed.change(|model| model.unit_new(node, unit));
                 if unit != ALL {
                     self.list_later(node);
+                } else if self.shows_installed {
+                    // Told first of a node.
+                    let call = Call::node(&node_path(node), "ListUnitFiles", &());
+                    self.ask(call, Asked::Files(node.to_owned()));
                 }
             }
             "UnitStateChanged" => {
@@ -382,6 +392,7 @@ impl Session {
                     }
                 }
             }
+            (Asked::Files(node), Ok(body)) => self.take_files(&node, &body),
             (Asked::Start(request), answer) => {
                 request.answer(accepted(&request, answer));
                 Ok(())
@@ -391,7 +402,7 @@ impl Session {
             }
             // The monitor tells; or a node or a job is gone meanwhile, or there are no jobs.
             (Asked::Subscription, Ok(_))
-            | (Asked::Node(_) | Asked::Jobs | Asked::Job(_), Err(_)) => Ok(()),
+            | (Asked::Node(_) | Asked::Files(_) | Asked::Jobs | Asked::Job(_), Err(_)) => Ok(()),
         }
     }
 
@@ -432,6 +443,16 @@ impl Session {
         Ok(())
     }
 
+    fn take_files(&mut self, node: &str, body: &Body) -> Result<(), Error> {
+        let (files,): (Vec<(&str, &str)>,) = decode("ListUnitFiles", body)?;
+        let units = files
+            .iter()
+            .filter_map(|(path, state)| startable(path, state));
+        let units = units.collect();
+        self.feed.change(|model| model.units_installed(node, units));
+        Ok(())
+    }
+
     fn take_units(&mut self, node: &str, body: &Body) -> Result<(), Error> {
         type Listed<'b> = (
             &'b str,
@@ -455,6 +476,15 @@ impl Session {
     }
 }
 
+/// The unit of a file that can be started as it is.
+fn startable(path: &str, state: &str) -> Option<String> {
+    let name = path.rsplit('/').next()?;
+    let (stem, kind) = name.rsplit_once('.')?;
+    let is_own = !["alias", "bad", "generated", "transient"].contains(&state);
+    let is_useful = is_own && !state.starts_with("masked") && !stem.ends_with('@');
+    (is_useful && STARTABLE.contains(&kind)).then(|| name.to_owned())
+}
+
 /// The number of the job that was accepted.
 fn accepted(request: &JobRequest, answer: Answer) -> Result<u32, Refused> {
     let refused = |error: Error| Refused::ByManager(error.to_string());
@@ -473,4 +503,34 @@ fn accepted(request: &JobRequest, answer: Answer) -> Result<u32, Refused> {
 
 fn millis() -> Time {
     clock::now().realtime_us / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_that_can_be_started_are_told_from_others() {
+        for (path, state, unit) in [
+            (
+                "/usr/lib/systemd/system/a.service",
+                "disabled",
+                Some("a.service"),
+            ),
+            ("/etc/systemd/system/b.timer", "enabled", Some("b.timer")),
+            ("/usr/lib/systemd/system/c@.service", "static", None),
+            (
+                "/usr/lib/systemd/system/c@1.service",
+                "static",
+                Some("c@1.service"),
+            ),
+            ("/etc/systemd/system/d.service", "masked", None),
+            ("/run/systemd/system/e.service", "masked-runtime", None),
+            ("/run/systemd/generator/f.mount", "generated", None),
+            ("/usr/lib/systemd/system/dbus-org.g.service", "alias", None),
+            ("/usr/lib/systemd/system/h.slice", "static", None),
+        ] {
+            assert_eq!(startable(path, state).as_deref(), unit, "{path}");
+        }
+    }
 }

@@ -158,10 +158,10 @@ const unitRows = new Rows(byId("units"), (id, unit) => {
   }
   row.dataset.state = unit.active;
   row.classList.toggle("is-failed", state === "failed");
-  const isUsual = !unit.load || unit.load === "loaded";
+  const isUsual = ["", "loaded", "unloaded"].includes(unit.load);
   chip.className = `chip ${state}`;
   setText(chip, isUsual || state !== "inactive" ? unit.active : unit.load);
-  setText(what.children[1].children[0], unit.sub);
+  setText(what.children[1].children[0], unit.load === "unloaded" ? "not loaded" : unit.sub);
   setText(what.children[1].children[1], unit.description && unit.description !== unit.name ? ` · ${unit.description}` : "");
   setText(where.children[1], unit.since ? ` ${ago(unit.since)}` : "");
   const wanted = view.token && isUsual ? (state === "inactive" || state === "failed" ? "start" : "restart stop") : "";
