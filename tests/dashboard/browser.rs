@@ -1,10 +1,18 @@
 //! A real browser on a node: headless Chromium, driven over WebDriver (W3C) by HTTP.
 
-use std::time::Duration;
+use std::{
+    cell::RefCell,
+    io::{BufReader, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
-use crate::lab::{Node, Running, holds_within};
+use crate::{
+    http::read_answer,
+    lab::{Node, Running, holds_within},
+};
 
 /// The port of Debian's chromedriver on the node.
 const PORT: u16 = 9515;
@@ -27,12 +35,75 @@ const ARGUMENTS: [&str; 11] = [
     "--user-data-dir=/tmp/chromium",
 ];
 
-/// Sends what comes by standard input, and prints what is answered.
-const PIPE: &str = "exec 3<>/dev/tcp/127.0.0.1/\"$0\"; cat >&3; cat <&3";
+/// Carries bytes between the pipes and a connection within the node's network.
+const PIPE: &str = "exec 3<>/dev/tcp/127.0.0.1/\"$0\"; cat <&3 & exec cat >&3";
+
+/// A connection to the driver.
+struct Wire {
+    carrier: Child,
+    output: ChildStdin,
+    input: BufReader<ChildStdout>,
+}
+
+impl Wire {
+    fn open(node: &Node) -> Self {
+        let pid = node.pid().expect("the node is on").to_string();
+        let mut carrier = Command::new("nsenter")
+            .args([
+                "--target",
+                &pid,
+                "--net",
+                "--",
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+            ])
+            .args(["bash", "-c", PIPE, &PORT.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // That nobody listens yet.
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = carrier.stdin.take().unwrap();
+        let input = BufReader::new(carrier.stdout.take().unwrap());
+        Self {
+            carrier,
+            output,
+            input,
+        }
+    }
+
+    /// One request; what is answered, if anything is.
+    fn exchange(&mut self, method: &str, path: &str, body: &Value) -> Option<Value> {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.output.write_all(request.as_bytes()).ok()?;
+        self.output.flush().ok()?;
+        let answer = read_answer(&mut self.input, true)?;
+        let mut answer: Value = serde_json::from_str(&answer.body).ok()?;
+        Some(answer["value"].take())
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let _ = self.carrier.kill();
+        let _ = self.carrier.wait();
+    }
+}
 
 /// The browser with its one page.
 pub struct Browser {
-    node: Node,
+    wire: RefCell<Wire>,
     session: String,
     _driver: Running,
 }
@@ -41,50 +112,37 @@ impl Browser {
     pub fn start(node: &Node) -> Self {
         let port = format!("--port={PORT}");
         let driver = node.spawn(&["chromedriver", &port]);
-        let mut browser = Self {
-            node: node.clone(),
-            session: String::new(),
-            _driver: driver,
-        };
+        let mut wire = Wire::open(node);
         let is_ready = || {
-            let answer = browser.exchange("GET", "/status", &Value::Null);
-            answer.is_some_and(|status| status["ready"] == true)
+            let status = wire.exchange("GET", "/status", &Value::Null);
+            let is_ready = status.is_some_and(|status| status["ready"] == true);
+            if !is_ready {
+                wire = Wire::open(node);
+            }
+            is_ready
         };
-        assert!(holds_within(PATIENCE, is_ready), "chromedriver is ready");
+        assert!(
+            holds_within(PATIENCE, is_ready),
+            "chromedriver is not ready: {}",
+            driver.stderr()
+        );
         let options = json!({"args": ARGUMENTS});
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": options
         }}});
-        let session = browser.exchange("POST", "/session", &wanted).unwrap();
+        let session = wire.exchange("POST", "/session", &wanted).unwrap();
         let id = session["sessionId"].as_str();
-        browser.session = id.unwrap_or_else(|| panic!("{session}")).to_owned();
-        browser
-    }
-
-    /// One request to the driver; what it answers, if it does.
-    fn exchange(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let port = PORT.to_string();
-        let output = self
-            .node
-            .run_with_input(&["bash", "-c", PIPE, &port], request.as_bytes());
-        let (_, answer) = output.stdout.split_once("\r\n\r\n")?;
-        let mut answer: Value = serde_json::from_str(answer).ok()?;
-        Some(answer["value"].take())
+        let id = id.unwrap_or_else(|| panic!("{session:#}")).to_owned();
+        Self {
+            wire: RefCell::new(wire),
+            session: id,
+            _driver: driver,
+        }
     }
 
     fn command(&self, method: &str, path: &str, body: &Value) -> Value {
         let path = format!("/session/{}{path}", self.session);
-        let answer = self.exchange(method, &path, body);
+        let answer = self.wire.borrow_mut().exchange(method, &path, body);
         let answer = answer.unwrap_or_else(|| panic!("no answer to {path}"));
         assert!(answer["error"].is_null(), "{path} {body}: {answer}");
         answer
