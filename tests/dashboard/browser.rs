@@ -210,8 +210,10 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", &json!({"features": features}));
     }
 
-    /// A picture of what is shown, as PNG.
+    /// A picture of what is shown, without a pointer on it, as PNG.
     pub fn picture(&self) -> Vec<u8> {
+        let corner = json!({"type": "mouseMoved", "x": 0, "y": 0});
+        self.devtools("Input.dispatchMouseEvent", &corner);
         let picture = self.command("GET", "/screenshot", &Value::Null);
         from_base64(picture.as_str().unwrap())
     }

@@ -67,6 +67,12 @@ function kind(active) {
   return CHANGING.has(active) ? "changing" : "inactive";
 }
 
+/// What people start and stop comes first: services, then what starts them.
+function typeRank(name) {
+  if (name.endsWith(".service")) return 0;
+  return /\.(timer|socket|path)$/.test(name) ? 1 : 2;
+}
+
 function ago(time) {
   const seconds = Math.max(0, Math.round((Date.now() + view.offset - time) / 1000));
   if (seconds < 10) return "just now";
@@ -77,11 +83,7 @@ function ago(time) {
 }
 
 function clock(time) {
-  return new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-}
-
-function count(number, one, many) {
-  return `${number} ${number === 1 ? one : many}`;
+  return new Date(time).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 }
 
 // Filter.
@@ -139,7 +141,10 @@ const nodeRows = new Rows(byId("nodes"), (name) => {
   const parts = [counts.failed, counts.changing, counts.active, counts.inactive];
   // Few units are still seen beside many.
   const all = parts.reduce((a, b) => a + b, 0);
-  parts.forEach((part, i) => { bar.children[i].style.flexGrow = part ? Math.max(part, all / 40) : 0; });
+  parts.forEach((part, i) => {
+    bar.children[i].hidden = !part;
+    bar.children[i].style.flexGrow = Math.max(part, all / 40);
+  });
 });
 
 const unitRows = new Rows(byId("units"), (id, unit) => {
@@ -228,7 +233,7 @@ function drawNow() {
     if (!filter.state || filter.state === state) wanted.push(unit);
   }
   const place = new Map(view.nodes.map((node, index) => [node.name, index]));
-  const rank = (unit) => ORDER[kind(unit.active)] + (unit.load && unit.load !== "loaded" ? 0.5 : 0);
+  const rank = (unit) => 10 * ORDER[kind(unit.active)] + (unit.load && unit.load !== "loaded" ? 5 : 0) + typeRank(unit.name);
   wanted.sort((a, b) => rank(a) - rank(b) || place.get(a.node) - place.get(b.node) || (a.name < b.name ? -1 : 1));
 
   nodeRows.show(view.nodes.map((node) => [node.name, { node, counts: ofNode.get(node.name) }]));
@@ -274,7 +279,7 @@ function drawFilter() {
     select.replaceChildren(select.options[0], ...names.map((name) => new Option(name, name)));
   }
   select.value = filter.node;
-  form.elements.state.value = filter.state;
+  for (const radio of form.querySelectorAll("[name=state]")) radio.checked = radio.value === filter.state;
 }
 
 function drawLink() {
