@@ -30,8 +30,9 @@
 //!   (agents), `bluechi` (another dialect of both), `run` (the loop)
 //! - [`agent`]: `state` (pure), `systemd`, `peer` (the manager), `run` (the loop)
 //! - [`ctl`]: `hirtectl`, a file for each command
+//! - [`top`]: `hirtectl-top`, a live view in the terminal (feature `top`): `state` (pure), and the edges
 //!
-//! Dependencies point upwards in this list only, and the last three do not know each other; a
+//! Dependencies point upwards in this list only, and manager, agent and ctl do not know each other; a
 //! `state` uses nothing but `bus`, `core` and `limits`. A test holds this (`tests/style.rs`).
 
 #![forbid(unsafe_code)]
@@ -49,4 +50,6 @@ pub mod logging;
 pub mod manager;
 pub mod reactor;
 pub mod state_file;
+#[cfg(feature = "top")]
+pub mod top;
 pub mod wire;

@@ -15,7 +15,7 @@ use crate::bus::{
 
 /// A method call that is ready to be sent.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(crate) struct Call {
     method: &'static str,
     message: Message,
 }
@@ -83,7 +83,7 @@ impl Call {
 
 /// An error reply.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// Name of the error.
     pub name: String,
     /// Its sentence.
@@ -93,7 +93,7 @@ pub(super) struct Refusal {
 }
 
 /// What came back from a call.
-pub(super) type Answer = Result<Body, Refusal>;
+pub(crate) type Answer = Result<Body, Refusal>;
 
 impl From<Message> for Answer {
     fn from(reply: Message) -> Self {
@@ -111,7 +111,7 @@ impl From<Message> for Answer {
 
 /// Reads the arguments of the answer to a method or of a signal, borrowing from the body what can be
 /// borrowed.
-pub(super) fn decode<'b, A: ParseArguments<'b>>(
+pub(crate) fn decode<'b, A: ParseArguments<'b>>(
     member: &'static str,
     body: &'b Body,
 ) -> Result<A, Error> {
@@ -121,7 +121,7 @@ pub(super) fn decode<'b, A: ParseArguments<'b>>(
 }
 
 /// The same for arguments of this signature that `read` reads.
-pub(super) fn decode_with<'b, T>(
+pub(crate) fn decode_with<'b, T>(
     member: &'static str,
     body: &'b Body,
     signature: &str,
@@ -139,7 +139,7 @@ pub(super) fn decode_with<'b, T>(
 
 /// A value of any type.
 #[derive(Clone, Debug)]
-pub(super) struct Variant<'b> {
+pub(crate) struct Variant<'b> {
     /// The type.
     pub signature: &'b str,
     /// Where the value can be read.
@@ -147,7 +147,7 @@ pub(super) struct Variant<'b> {
 }
 
 /// Properties by their names.
-pub(super) type Properties<'b> = BTreeMap<&'b str, Variant<'b>>;
+pub(crate) type Properties<'b> = BTreeMap<&'b str, Variant<'b>>;
 
 impl<'b> Variant<'b> {
     /// `v`
@@ -190,7 +190,7 @@ of_variant!(u32, "u", u32);
 of_variant!(u64, "t", u64);
 
 /// Reads properties, the only arguments of the answer to `method`.
-pub(super) fn properties<'b>(
+pub(crate) fn properties<'b>(
     method: &'static str,
     body: &'b Body,
 ) -> Result<Properties<'b>, Error> {
@@ -198,7 +198,7 @@ pub(super) fn properties<'b>(
 }
 
 /// One of several properties.
-pub(super) fn property<'v, 'b, T: TryFrom<&'v Variant<'b>>>(
+pub(crate) fn property<'v, 'b, T: TryFrom<&'v Variant<'b>>>(
     properties: &'v Properties<'b>,
     name: &'static str,
 ) -> Result<T, Error> {
@@ -212,7 +212,7 @@ pub(super) fn property<'v, 'b, T: TryFrom<&'v Variant<'b>>>(
 }
 
 /// The property of this name, which is the only argument of an answer.
-pub(super) fn only_property<'b, T>(name: &'static str, body: &'b Body) -> Result<T, Error>
+pub(crate) fn only_property<'b, T>(name: &'static str, body: &'b Body) -> Result<T, Error>
 where
     T: for<'v> TryFrom<&'v Variant<'b>>,
 {

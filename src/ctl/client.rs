@@ -36,25 +36,18 @@ use crate::{
 };
 
 /// What runs the tasks of connections, beside the command.
-pub(super) type Executor = Rc<LocalExecutor<'static>>;
+pub(crate) type Executor = Rc<LocalExecutor<'static>>;
 
 /// Runs `main` to its end on this thread, and beside it the tasks of all connections that are made
 /// with the executor it is given.
-pub(super) fn block_on<F: Future>(main: impl FnOnce(Executor) -> F) -> F::Output {
+pub(crate) fn block_on<F: Future>(main: impl FnOnce(Executor) -> F) -> F::Output {
     let executor = Executor::default();
     reactor::block_on(&executor, main(Rc::clone(&executor)))
 }
 
 /// A signal that [`Client::watch`] or [`Client::watch_jobs`] asked for.
 #[derive(Debug)]
-pub(super) enum Signal {
-    /// A job has ended.
-    JobRemoved {
-        /// The path by which the job's request was answered.
-        job: String,
-        /// How it ended.
-        result: String,
-    },
+pub(crate) enum Signal {
     /// The manager's name has another owner, or none.
     ManagerLeft,
     /// Any other.
@@ -62,7 +55,7 @@ pub(super) enum Signal {
 }
 
 /// The connection.
-pub(super) struct Client {
+pub(crate) struct Client {
     link: Link,
     inbox: Inbox<Received>,
     /// Nothing comes any more.
@@ -250,7 +243,7 @@ impl Client {
 
     fn keep(&mut self, message: Message) -> Result<(), Error> {
         let bytes = size_of::<Message>() + message.body.bytes.len();
-        if let Some(signal) = read_signal(message)? {
+        if let Some(signal) = read_signal(message) {
             self.kept_bytes += bytes;
             self.signals.push_back((signal, bytes));
         }
@@ -315,7 +308,7 @@ impl Client {
             }
             let message = self.next().await?;
             if message.kind == Kind::Signal
-                && let Some(signal) = read_signal(message)?
+                && let Some(signal) = read_signal(message)
             {
                 return Ok(signal);
             }
@@ -390,26 +383,29 @@ async fn in_time<T>(attempt: impl Future<Output = io::Result<T>>) -> io::Result<
 }
 
 /// Reads a signal. Of those of the bus itself only the departure of the manager concerns us.
-fn read_signal(message: Message) -> Result<Option<Signal>, Error> {
+fn read_signal(message: Message) -> Option<Signal> {
     let is_of_bus = message.sender == DBUS_NAME;
-    Ok(match message.member.as_str() {
+    match message.member.as_str() {
         "NameOwnerChanged" if is_of_bus => Some(Signal::ManagerLeft),
         _ if is_of_bus => None,
-        "JobRemoved" => {
-            type Removed<'b> = (u32, PathRef<'b>, &'b str, &'b str, &'b str);
-            let (_, PathRef(job), _, _, result): Removed<'_> = decode("JobRemoved", &message.body)?;
-            Some(Signal::JobRemoved {
-                job: job.to_owned(),
-                result: result.to_owned(),
-            })
-        }
         _ => Some(Signal::Told(message)),
-    })
+    }
+}
+
+/// A job that has ended, as `JobRemoved` tells it: number, path, node, unit, result.
+pub(crate) type RemovedJob<'b> = (u32, PathRef<'b>, &'b str, &'b str, &'b str);
+
+/// The job whose end a signal tells, if that is what it tells.
+pub(crate) fn removed_job(signal: &Message) -> Result<Option<RemovedJob<'_>>, Error> {
+    if signal.member != "JobRemoved" {
+        return Ok(None);
+    }
+    decode("JobRemoved", &signal.body).map(Some)
 }
 
 /// A match rule for the signal `member` of the manager's object at `path`; without a member for all
 /// of its signals.
-pub(super) fn rule(path: &str, member: Option<&str>) -> String {
+pub(crate) fn rule(path: &str, member: Option<&str>) -> String {
     let member = member.map_or_else(String::new, |member| format!(",member='{member}'"));
     format!("type='signal',sender='{MANAGER_BUS_NAME}',path='{path}'{member}")
 }

@@ -42,6 +42,7 @@ fn install(executables: &Path) -> PathBuf {
         .arg(&tree)
         .arg("--bindir-from")
         .arg(executables)
+        .args(cfg!(feature = "top").then_some("--with-top"))
         .output()
         .expect("data/install runs");
     assert!(
