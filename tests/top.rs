@@ -186,16 +186,12 @@ fn shows_the_fleet(terminal: &Terminal<'_>) {
     // The second node below the row of all.
     terminal.keys(&["Down", "j"]);
     terminal.line(&["Units of rpi4"]);
-    terminal.keys(&["Tab", "/"]);
+    // The unit is not loaded yet.
+    terminal.keys(&["Tab", "a", "a", "/"]);
     terminal.keys(&["-l", "HTTPD"]);
     terminal.keys(&["Enter"]);
-    terminal.line(&["Units of rpi4, with 'HTTPD' (1 of 1)"]);
-    let row = terminal.line(&[
-        "httpd.service",
-        "loaded",
-        "dead",
-        "The web server of the guide",
-    ]);
+    terminal.line(&["Units of rpi4, installed, with 'HTTPD' (1 of 1)"]);
+    let row = terminal.line(&["httpd.service", "dead"]);
     assert!(row.contains("inactive"), "{row}");
 }
 
@@ -213,11 +209,21 @@ fn acts_on_a_unit(terminal: &Terminal<'_>, rpi4: &Node) {
     terminal.wait("end of the question", |screen| !screen.contains("y/n"));
     assert_eq!(is_active(rpi4, "httpd.service"), "inactive");
 
-    terminal.keys(&["s", "y"]);
+    terminal.keys(&["a"]);
+    terminal.line(&["Units of rpi4, with 'HTTPD' (0 of 0)"]);
+    terminal.keys(&["a", "a", "s", "y"]);
     terminal.line(&["rpi4 httpd.service start: done"]);
     assert_eq!(is_active(rpi4, "httpd.service"), "active");
     terminal.line(&["rpi4 httpd.service active (running)"]);
-    terminal.line(&["httpd.service", "loaded", "active", "running"]);
+    terminal.line(&[
+        "httpd.service",
+        "loaded",
+        "active",
+        "running",
+        "The web server of the guide",
+    ]);
+    terminal.keys(&["a"]);
+    terminal.line(&["Units of rpi4, with 'HTTPD' (1 of 1)"]);
 
     let pid = rpi4.pid_of("httpd.service").unwrap();
     terminal.keys(&["r"]);
@@ -235,6 +241,8 @@ fn acts_on_a_unit(terminal: &Terminal<'_>, rpi4: &Node) {
     assert_eq!(is_active(rpi4, "httpd.service"), "inactive");
     terminal.keys(&["q"]);
     terminal.line(&["rpi4 httpd.service stop: done"]);
+    // systemd has unloaded it; it can be started again from here.
+    terminal.line(&["httpd.service", "inactive", "dead"]);
     terminal.keys(&["Escape"]);
     terminal.wait("end of the filter", |screen| !screen.contains("HTTPD"));
 }

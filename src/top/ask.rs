@@ -2,19 +2,19 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::BTreeMap,
     rc::Rc,
 };
 
 use super::{
     run::Happened,
-    state::{Action, Event, Listed, Target},
+    state::{Action, Event, File, Listed, Target},
 };
 use crate::{
-    bus::JobKind,
+    bus::{Body, JobKind},
     ctl::{
         Error, ExitStatus,
-        call::Call,
+        call::{Call, decode},
         client::{Client, Executor},
         error::Subject,
         list_units, status,
@@ -27,6 +27,9 @@ use crate::{
 /// What a job does to those that are queued, as `hirtectl start` has it.
 const MODE: &str = "replace";
 
+/// Nodes whose lists are wanted, and whether with their unit files.
+type Lists = BTreeMap<String, bool>;
+
 /// Makes calls, and puts what comes of them into an inbox.
 #[derive(Clone)]
 pub(super) struct Asker {
@@ -35,7 +38,7 @@ pub(super) struct Asker {
     /// Calls that wait, but for lists.
     waiting: Rc<Cell<usize>>,
     /// Nodes whose lists are wanted; none while nobody is about to ask for any.
-    lists: Rc<RefCell<Option<BTreeSet<String>>>>,
+    lists: Rc<RefCell<Option<Lists>>>,
 }
 
 impl Asker {
@@ -52,7 +55,7 @@ impl Asker {
     pub fn carry_out(&self, action: Action) {
         let executor = Rc::clone(&self.executor);
         match action {
-            Action::List(node) => self.list(node),
+            Action::List { node, with_files } => self.list(node, with_files),
             Action::Look(of) => self.begin(of.clone(), async move {
                 let lines = look(&executor, &of).await;
                 let lines = lines.map_err(|error| error.to_string());
@@ -91,17 +94,17 @@ impl Asker {
     }
 
     /// Has a node be asked for its list soon, with others that are wanted by then.
-    fn list(&self, node: String) {
+    fn list(&self, node: String, with_files: bool) {
         if let Some(wanted) = &mut *self.lists.borrow_mut() {
-            wanted.insert(node);
+            *wanted.entry(node).or_default() |= with_files;
             return;
         }
-        self.lists.replace(Some(BTreeSet::from([node])));
+        self.lists.replace(Some(Lists::from([(node, with_files)])));
         let asker = self.clone();
         let run = async move {
             loop {
                 sleep(limits::TOP_SETTLE).await;
-                let wanted = asker.lists.replace(Some(BTreeSet::new()));
+                let wanted = asker.lists.replace(Some(Lists::new()));
                 match wanted.filter(|wanted| !wanted.is_empty()) {
                     Some(wanted) => asker.ask_for_lists(wanted).await,
                     None => break,
@@ -114,13 +117,13 @@ impl Asker {
 
     /// Asks one node after the other: the answers of several could be more than the manager may queue.
     /// Where the manager or a node is lost, others tell.
-    async fn ask_for_lists(&self, nodes: BTreeSet<String>) {
+    async fn ask_for_lists(&self, nodes: Lists) {
         let Ok(mut client) = Client::connect(&self.executor).await else {
             return;
         };
-        for node in nodes {
-            match list(&mut client, &node).await {
-                Ok(units) => self.tell(Event::Listed { node, units }),
+        for (node, with_files) in nodes {
+            match list(&mut client, &node, with_files).await {
+                Ok((units, files)) => self.tell(Event::Listed { node, units, files }),
                 Err(error) => match error.status() {
                     ExitStatus::NoManager => return,
                     ExitStatus::NodeOffline => {}
@@ -138,7 +141,9 @@ impl Asker {
     }
 }
 
-async fn list(client: &mut Client, node: &str) -> Result<Vec<Listed>, Error> {
+type Told = (Vec<Listed>, Option<Vec<File>>);
+
+async fn list(client: &mut Client, node: &str, with_files: bool) -> Result<Told, Error> {
     let path = client.node(node).await?;
     let call = Call::node(&path, "ListUnits", &());
     let body = client.call(call, Subject::Node(node)).await?;
@@ -150,7 +155,29 @@ async fn list(client: &mut Client, node: &str) -> Result<Vec<Listed>, Error> {
         active: unit.active.to_owned(),
         sub: unit.sub.to_owned(),
     });
-    Ok(units.collect())
+    let units = units.collect();
+    let files = if with_files {
+        let answer = client.ask(Call::node(&path, "ListUnitFiles", &())).await?;
+        // An agent may be too old to know them.
+        answer.ok().map(|body| files(&body)).transpose()?
+    } else {
+        None
+    };
+    Ok((units, files))
+}
+
+/// The unit files that have a unit of their own: no templates, and no further names of others.
+fn files(body: &Body) -> Result<Vec<File>, Error> {
+    let (files,): (Vec<(&str, &str)>,) = decode("ListUnitFiles", body)?;
+    let files = files.into_iter().filter_map(|(path, state)| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let is_own = !name.contains("@.") && !state.starts_with("alias");
+        is_own.then(|| File {
+            name: name.to_owned(),
+            is_masked: state.starts_with("masked"),
+        })
+    });
+    Ok(files.collect())
 }
 
 async fn look(executor: &Executor, of: &Target) -> Result<Vec<String>, Error> {

@@ -1,6 +1,6 @@
 //! Where the parts of the picture are, by the size of the terminal.
 
-use ratatui::layout::Rect;
+use ratatui_core::layout::Rect;
 
 use super::state::{Heights, Pane};
 
@@ -109,6 +109,51 @@ impl Places {
     }
 }
 
+/// The columns of units, as many as there is room for.
+#[derive(Clone, Debug)]
+pub(super) struct Columns {
+    all: Vec<(&'static str, u16, u16)>,
+}
+
+impl Columns {
+    /// Those of a list of this width, of one node or of all.
+    pub fn of(width: u16, has_node: bool) -> Self {
+        let state = if width >= 76 { 12 } else { 8 };
+        let fixed = [
+            ("NODE", if has_node { 12 } else { 0 }),
+            ("UNIT", 0),
+            ("LOAD", if width >= 76 { 9 } else { 0 }),
+            ("ACTIVE", state),
+            ("SUB", state),
+        ];
+        let taken: u16 = fixed
+            .iter()
+            .map(|(_, width)| width + u16::from(*width > 0))
+            .sum();
+        let left = width.saturating_sub(taken);
+        // Names are what one looks for; a description needs a place worth it.
+        let unit = if left >= 60 { left * 9 / 20 } else { left };
+        let mut columns = Self { all: Vec::new() };
+        let mut x = 0;
+        let mut add = |title, width: u16| {
+            if width > 0 {
+                columns.all.push((title, x, width));
+                x += width + 1;
+            }
+        };
+        for (title, width) in fixed {
+            add(title, if title == "UNIT" { unit } else { width });
+        }
+        add("DESCRIPTION", (left - unit).saturating_sub(1));
+        columns
+    }
+
+    /// Title, first column on the screen and width of each.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, u16, u16)> {
+        self.all.iter().copied()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +174,22 @@ mod tests {
                         assert!(!overlaps || height < 2, "{width}x{height} {places:?}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn columns_stand_side_by_side_and_names_have_most() {
+        for width in 0..300 {
+            for has_node in [false, true] {
+                let columns: Vec<_> = Columns::of(width, has_node).all().collect();
+                for pair in columns.windows(2) {
+                    assert_eq!(pair[1].1, pair[0].1 + pair[0].2 + 1, "{columns:?}");
+                }
+                let last = columns.last().map_or(0, |(_, x, width)| x + width);
+                assert!(width < 40 || last <= width, "{width}: {columns:?}");
+                let unit = columns.iter().find(|(title, ..)| *title == "UNIT");
+                assert!(width < 40 || unit.is_some_and(|(.., width)| *width >= 8));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use ratatui::Terminal;
+use ratatui_core::terminal::Terminal;
 use rustix::process::{Signal, kill_current_process_group};
 use smol::future::or;
 

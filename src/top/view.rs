@@ -3,19 +3,17 @@
 //! Whatever other computers have written is escaped here, and the buffer below takes no control
 //! characters either.
 
-use std::borrow::Cow;
-
-use ratatui::{
+use ratatui_core::{
     buffer::Buffer,
-    layout::{Constraint, Rect},
+    layout::Rect,
     style::{Color, Modifier, Style},
     text::{Line, Span},
-    widgets::{Cell, Paragraph, Row, Table, Widget},
+    widgets::Widget,
 };
 
 use super::{
-    layout::Places,
-    state::{Entry, KEYS, Pane, Prompt, Show, State, Tone, UnitRow},
+    layout::{Columns, Places},
+    state::{Entry, KEYS, Node, Pane, Prompt, Show, State, Tone, UnitRow, state_words},
 };
 use crate::ctl::{local_time::Zone, output::escape};
 
@@ -104,7 +102,6 @@ impl View<'_> {
     fn header(&self, buffer: &mut Buffer) {
         let fleet = &self.state.fleet;
         let (status, since_s) = self.state.status;
-        let failed: usize = fleet.nodes.iter().map(super::state::Node::failed).sum();
         let mut spans = vec![
             Span::styled("hirte ", BOLD),
             Span::styled(status, self.look.state(status).add_modifier(Modifier::BOLD)),
@@ -112,24 +109,26 @@ impl View<'_> {
         if let Some(reason) = &self.state.lost {
             spans.push(Span::raw(format!(": {}", escape(reason))));
         } else {
-            let nodes = fleet.nodes.len();
-            let more = if fleet.is_cut { "+" } else { "" };
-            spans.push(Span::raw(format!(
-                "  {} of {nodes} nodes  {} jobs  {}{more} units",
-                fleet.online(),
-                fleet.jobs.len(),
-                fleet.units
-            )));
+            let failed: usize = fleet.nodes.iter().map(Node::failed).sum();
+            let loaded: usize = fleet.nodes.iter().map(Node::loaded).sum();
+            let (online, nodes) = (fleet.online(), fleet.nodes.len());
+            spans.push(Span::raw(format!("  {online} of {nodes} nodes")));
             if failed > 0 {
                 spans.push(Span::styled(format!("  {failed} failed"), self.look.bad()));
             }
+            let jobs = fleet.jobs.len();
+            let plural = if jobs == 1 { "" } else { "s" };
+            let more = if fleet.is_cut { "+" } else { "" };
+            let counts = format!("  {jobs} job{plural}  {loaded}{more} units");
+            spans.push(Span::raw(counts));
         }
         let area = self.places.header;
-        Line::from(spans).render(area, buffer);
-        let since = format!(" since {}", self.time(since_s));
-        if usize::from(area.width) > 60 {
+        let line = Line::from(spans);
+        let since = format!("  since {}", self.time(since_s));
+        if line.width() + since.len() <= usize::from(area.width) {
             Line::raw(since).right_aligned().render(area, buffer);
         }
+        line.render(area, buffer);
     }
 
     /// The title of a list, and what is left of its area.
@@ -138,12 +137,15 @@ impl View<'_> {
             return area;
         }
         let has_focus = pane.is_none_or(|pane| pane == self.state.focus);
-        let style = if has_focus { BOLD } else { FAINT };
-        let width = usize::from(area.width);
-        buffer.set_stringn(area.x, area.y, "─".repeat(width), width, FAINT);
-        let mark = if has_focus { "▶" } else { "─" };
-        let title = format!("{mark} {} ", escape(title));
-        buffer.set_stringn(area.x, area.y, title, width, style);
+        let (mark, style) = if has_focus {
+            ("▶", BOLD)
+        } else {
+            ("─", FAINT)
+        };
+        let rule = "─".repeat(usize::from(area.width));
+        put(buffer, area, (0, area.width), &rule, FAINT);
+        let line = Line::styled(format!("{mark} {} ", escape(title)), style);
+        line.render(Rect { height: 1, ..area }, buffer);
         Rect {
             y: area.y + 1,
             height: area.height - 1,
@@ -151,7 +153,7 @@ impl View<'_> {
         }
     }
 
-    /// The place of the cursor among the rows that are seen, and the style of a row there.
+    /// The look of a row in this place of a list: the chosen one is seen by it.
     fn cursor(&self, pane: Pane, index: usize) -> Style {
         let (chosen, _) = self.state.place(pane);
         match (chosen == index, self.state.focus == pane) {
@@ -162,44 +164,54 @@ impl View<'_> {
         }
     }
 
+    /// The rows of a list that are seen: their places in the list, and where they are.
+    fn seen(&self, pane: Pane, area: Rect) -> impl Iterator<Item = (usize, Rect)> + use<> {
+        let (_, first) = self.state.place(pane);
+        let rows = (area.y..area.y + area.height).map(move |y| Rect {
+            y,
+            height: 1,
+            ..area
+        });
+        (first..).zip(rows)
+    }
+
     fn nodes(&self, buffer: &mut Buffer) {
         let fleet = &self.state.fleet;
-        let area = self.title(
-            buffer,
-            Some(Pane::Nodes),
-            "Nodes",
-            self.places.pane(Pane::Nodes),
-        );
-        let (_, first) = self.state.place(Pane::Nodes);
-        let all = Row::new([Cell::new("all nodes"), Cell::new(self.state.fleet.status())])
-            .style(self.cursor(Pane::Nodes, 0));
-        let nodes = fleet.nodes.iter().enumerate().map(|(index, node)| {
-            let failed = node.failed();
-            let (state, style) = match (node.is_online, failed, node.since_s) {
-                (true, 0, _) => ("online".to_owned(), self.look.good()),
-                (true, failed, _) => (format!("{failed} failed"), self.look.bad()),
-                (false, _, 0) => ("offline".to_owned(), self.look.bad()),
-                (false, _, since_s) => (format!("offline {}", self.time(since_s)), self.look.bad()),
+        let area = self.title(buffer, Some(Pane::Nodes), "Nodes", self.places.nodes);
+        for (index, row) in self.seen(Pane::Nodes, area) {
+            let node = index.checked_sub(1).map(|index| fleet.nodes.get(index));
+            let (name, state, style) = match node {
+                None => ("all nodes", fleet.status().to_owned(), Style::new()),
+                Some(None) => break,
+                Some(Some(node)) => {
+                    let (state, style) = self.node_state(node, row.width);
+                    (node.name.as_str(), state, style)
+                }
             };
-            let row = Row::new([
-                Cell::new(text(&node.name)),
-                Cell::new(Line::styled(state, style).right_aligned()),
-            ]);
-            let stale = if self.state.lost.is_some() {
-                FAINT
-            } else {
-                Style::new()
-            };
-            row.style(stale.patch(self.cursor(Pane::Nodes, index + 1)))
-        });
-        let rows = [all].into_iter().chain(nodes);
-        let state_width = if area.width < 30 { 7 } else { 16 };
-        let rows = rows.skip(first).take(usize::from(area.height));
-        Widget::render(
-            Table::new(rows, [Constraint::Min(8), Constraint::Length(state_width)]),
-            area,
-            buffer,
-        );
+            let is_stale = self.state.lost.is_some();
+            let look = self.cursor(Pane::Nodes, index).patch(faint_if(is_stale));
+            buffer.set_style(row, look);
+            // A state is short and of one column a letter.
+            let width = u16::try_from(state.len())
+                .unwrap_or(u16::MAX)
+                .min(row.width);
+            let name_width = (row.width - width).saturating_sub(1);
+            put(buffer, row, (0, name_width), name, Style::new());
+            put(buffer, row, (row.width - width, width), &state, style);
+        }
+    }
+
+    fn node_state(&self, node: &Node, width: u16) -> (String, Style) {
+        let failed = node.failed();
+        match (node.is_online, node.since_s) {
+            (true, _) if failed > 0 => (format!("{failed} failed"), self.look.bad()),
+            (true, _) => ("online".to_owned(), self.look.good()),
+            (false, since_s) if since_s > 0 && width >= 30 => {
+                let state = format!("offline since {}", self.time(since_s));
+                (state, self.look.bad())
+            }
+            (false, _) => ("offline".to_owned(), self.look.bad()),
+        }
     }
 
     fn units(&self, buffer: &mut Buffer) {
@@ -209,192 +221,167 @@ impl View<'_> {
             return;
         }
         let rows = state.unit_rows();
-        let node = state.chosen_node();
-        let mut title = match node {
-            Some(node) => format!("Units of {node}"),
-            None => "Units".to_owned(),
-        };
-        title.push_str(match state.show {
-            Show::All => "",
-            Show::Active => ", active",
-            Show::Failed => ", failed",
-        });
-        if !state.filter.is_empty() {
-            title.push_str(", with '");
-            title.push_str(&state.filter);
-            title.push('\'');
+        let area = self.title(
+            buffer,
+            Some(Pane::Units),
+            &self.units_title(rows.len()),
+            area,
+        );
+        let columns = Columns::of(area.width, state.chosen_node().is_none());
+        if !area.is_empty() {
+            for (title, x, width) in columns.all() {
+                put(buffer, area, (x, width), title, FAINT);
+            }
         }
-        let (chosen, first) = state.place(Pane::Units);
-        let place = if rows.is_empty() { 0 } else { chosen + 1 };
-        title.push_str(&format!(" ({place} of {})", rows.len()));
-        let area = self.title(buffer, Some(Pane::Units), &title, area);
-        let columns = Columns::of(area.width, node.is_none());
-        let seen = rows
-            .iter()
-            .enumerate()
-            .skip(first)
-            .take(state.height(Pane::Units));
-        let seen = seen.map(|(index, row)| {
-            let style = self.cursor(Pane::Units, index);
-            self.unit(row, columns, style)
-        });
-        let table = Table::new(seen, columns.widths()).header(columns.header().style(FAINT));
-        Widget::render(table, area, buffer);
+        let below = Rect {
+            y: area.y + 1,
+            height: area.height.saturating_sub(1),
+            ..area
+        };
+        for (index, area) in self.seen(Pane::Units, below) {
+            let Some(row) = rows.get(index) else { break };
+            buffer.set_style(area, self.cursor(Pane::Units, index));
+            self.unit(buffer, area, row, &columns);
+        }
     }
 
-    fn unit<'r>(&self, row: &UnitRow<'r>, columns: Columns, style: Style) -> Row<'r> {
-        let unit = row.unit;
-        let stale = if unit.is_stale { FAINT } else { Style::new() };
-        let coloured = |state: &'r str| {
-            let style = if unit.is_stale {
-                Style::new()
-            } else {
-                self.look.state(state)
-            };
-            Cell::new(Span::styled(text(state), style))
+    /// What is shown, and where in it the cursor is.
+    fn units_title(&self, rows: usize) -> String {
+        let state = self.state;
+        let of = state.chosen_node();
+        let of = of.map_or_else(String::new, |node| format!(" of {node}"));
+        let show = match state.show {
+            Show::Loaded => "",
+            Show::Active => ", active",
+            Show::Installed => ", installed",
+            Show::Failed => ", failed",
         };
-        let mut cells = Vec::new();
-        if columns.has_node {
-            cells.push(Cell::new(text(&row.node.name)));
+        let filter = match state.filter.as_str() {
+            "" => String::new(),
+            filter => format!(", with '{filter}'"),
+        };
+        let (chosen, _) = state.place(Pane::Units);
+        let place = if rows == 0 { 0 } else { chosen + 1 };
+        format!("Units{of}{show}{filter} ({place} of {rows})")
+    }
+
+    fn unit(&self, buffer: &mut Buffer, area: Rect, row: &UnitRow<'_>, columns: &Columns) {
+        let unit = row.unit;
+        buffer.set_style(area, faint_if(unit.is_stale));
+        for (title, x, width) in columns.all() {
+            let text = match title {
+                "NODE" => &row.node.name,
+                "UNIT" => row.name,
+                "LOAD" => &unit.load,
+                "ACTIVE" => &unit.active,
+                "SUB" => &unit.sub,
+                _ => &unit.description,
+            };
+            let has_colour = !unit.is_stale && matches!(title, "LOAD" | "ACTIVE");
+            let style = has_colour.then(|| self.look.state(text));
+            put(buffer, area, (x, width), text, style.unwrap_or_default());
         }
-        cells.push(Cell::new(text(row.name)));
-        if columns.has_load {
-            cells.push(coloured(&unit.load));
-        }
-        cells.push(coloured(&unit.active));
-        cells.push(Cell::new(text(&unit.sub)));
-        if columns.has_description {
-            cells.push(Cell::new(text(&unit.description)));
-        }
-        Row::new(cells).style(stale.patch(style))
     }
 
     fn jobs(&self, buffer: &mut Buffer) {
         let jobs = self.state.fleet.jobs.len();
         let title = format!("Jobs ({jobs})");
-        let area = self.title(
-            buffer,
-            Some(Pane::Jobs),
-            &title,
-            self.places.pane(Pane::Jobs),
-        );
+        let area = self.title(buffer, Some(Pane::Jobs), &title, self.places.jobs);
+        let seen = self.seen(Pane::Jobs, area);
         let (_, first) = self.state.place(Pane::Jobs);
-        let seen = self.state.job_rows().enumerate().skip(first);
-        for ((index, job), y) in seen.zip(area.y..area.y + area.height) {
-            let job = format!(
-                "{} {} {} {} #{}",
-                job.kind, job.unit, job.node, job.state, job.id
-            );
-            let line = Line::styled(text(&job).into_owned(), self.cursor(Pane::Jobs, index));
-            line.render(
-                Rect {
-                    y,
-                    height: 1,
-                    ..area
-                },
-                buffer,
-            );
+        for ((index, row), job) in seen.zip(self.state.job_rows().skip(first)) {
+            let (kind, unit, node, state) = (&job.kind, &job.unit, &job.node, &job.state);
+            let job = format!("{kind} {unit} {node} {state} #{}", job.id);
+            buffer.set_style(row, self.cursor(Pane::Jobs, index));
+            put(buffer, row, (0, row.width), &job, Style::new());
         }
     }
 
     fn log(&self, buffer: &mut Buffer) {
-        let area = self.title(buffer, Some(Pane::Log), "Log", self.places.pane(Pane::Log));
-        let (_, first) = self.state.place(Pane::Log);
-        let places = first..self.state.log.len();
-        for (index, y) in places.zip(area.y..area.y + area.height) {
-            if let Some(entry) = self.state.log.get(index) {
-                let line = self.entry(entry).style(self.cursor(Pane::Log, index));
-                line.render(
-                    Rect {
-                        y,
-                        height: 1,
-                        ..area
-                    },
-                    buffer,
-                );
-            }
+        let area = self.title(buffer, Some(Pane::Log), "Log", self.places.log);
+        for (index, row) in self.seen(Pane::Log, area) {
+            let Some(entry) = self.state.log.get(index) else {
+                break;
+            };
+            buffer.set_style(row, self.cursor(Pane::Log, index));
+            self.entry(entry).render(row, buffer);
         }
     }
 
-    fn entry<'s>(&self, entry: &'s Entry) -> Line<'s> {
-        let mut spans = vec![Span::styled(self.time(entry.at_s), FAINT), Span::raw(" ")];
+    fn entry(&self, entry: &Entry) -> Line<'static> {
+        let mut spans = vec![Span::raw(self.time(entry.at_s)), Span::raw(" ")];
         for name in [&entry.node, &entry.unit] {
             if !name.is_empty() {
-                spans.push(Span::raw(text(name)));
-                spans.push(Span::raw(" "));
+                spans.push(Span::raw(format!("{} ", escape(name))));
             }
         }
-        spans.push(Span::styled(text(&entry.words), self.look.tone(entry.tone)));
+        let words = escape(&entry.words).into_owned();
+        spans.push(Span::styled(words, self.look.tone(entry.tone)));
         Line::from(spans)
     }
 
     fn page(&self, buffer: &mut Buffer) {
         let Some(page) = &self.state.page else { return };
-        let title = format!("{} of {}", page.of.unit, page.of.node);
-        let area = self.title(buffer, None, &title, self.places.page);
-        let Some(lines) = &page.lines else {
-            Line::raw("…").render(area, buffer);
-            return;
+        let (node, unit) = (&page.of.node, &page.of.unit);
+        let title = match self.state.fleet.unit(node, unit) {
+            Some(known) => {
+                format!(
+                    "{unit} of {node}: {}",
+                    state_words(&known.active, &known.sub)
+                )
+            }
+            None => format!("{unit} of {node}"),
         };
-        let lines = lines.iter().skip(page.first).take(usize::from(area.height));
-        // The lines are escaped, but for what the view itself has put there.
-        let lines: Vec<Line<'_>> = lines.map(|line| self.page_line(line)).collect();
-        Paragraph::new(lines).render(area, buffer);
-    }
-
-    /// A line of a unit's page; that of its state has the state's colour.
-    fn page_line<'l>(&self, line: &'l str) -> Line<'l> {
-        let state = line.trim_start().strip_prefix("Active: ");
-        let style = state
-            .and_then(|state| state.split(' ').next())
-            .map_or(Style::new(), |state| self.look.state(state));
-        Line::styled(text(line), style)
+        let area = self.title(buffer, None, &title, self.places.page);
+        let waiting = ["…".to_owned()];
+        let lines = page.lines.as_deref().unwrap_or(&waiting);
+        for (line, row) in lines.iter().skip(page.first).zip(rows(area)) {
+            // Of a unit's state the line that tells it has the colour.
+            let state = line.trim_start().strip_prefix("Active: ");
+            let state = state.and_then(|state| state.split(' ').next());
+            let style = state.map(|state| self.look.state(state));
+            put(buffer, row, (0, row.width), line, style.unwrap_or_default());
+        }
     }
 
     fn help(&self, buffer: &mut Buffer, first: usize) {
         let area = self.title(buffer, None, "Keys", self.places.page);
-        let rows = KEYS.iter().skip(first).take(usize::from(area.height));
-        let rows = rows.map(|(keys, what)| Row::new([Span::styled(*keys, BOLD), Span::raw(*what)]));
         let width = if area.width < 60 { 12 } else { 26 };
-        Widget::render(
-            Table::new(rows, [Constraint::Length(width), Constraint::Min(10)]),
-            area,
-            buffer,
-        );
+        for ((keys, what), row) in KEYS.iter().skip(first).zip(rows(area)) {
+            put(buffer, row, (0, width), keys, BOLD);
+            let rest = row.width.saturating_sub(width + 1);
+            put(buffer, row, (width + 1, rest), what, Style::new());
+        }
     }
 
     fn footer(&self, buffer: &mut Buffer) {
         let state = self.state;
-        let line = match (&state.prompt, &state.notice) {
-            (Some(Prompt::Filter(_)), _) => {
-                let filter = escape(&state.filter);
-                Line::from(vec![
-                    Span::styled(format!("/{filter}"), BOLD),
-                    Span::styled(" ", REVERSED),
-                ])
-            }
+        let (text, style) = match (&state.prompt, &state.notice) {
+            (Some(Prompt::Filter(_)), _) => (format!("/{}_", state.filter), BOLD),
             (Some(Prompt::Confirm(kind, of)), _) => {
-                let kind = kind.as_str();
-                let question = format!("{} {} on {}? y/n", capital(kind), of.unit, of.node);
-                Line::styled(text(&question).into_owned(), BOLD)
+                let kind = capital(kind.as_str());
+                (format!("{kind} {} on {}? y/n", of.unit, of.node), BOLD)
             }
-            (None, Some(notice)) => Line::styled(text(notice).into_owned(), BOLD),
-            (None, None) => {
-                let keys = match (state.help.is_some(), state.page.is_some()) {
-                    (true, _) => "Esc close  q close",
-                    (false, true) => "Esc close  s start  t stop  r restart",
-                    (false, false) if self.places.is_small => {
-                        "Tab list  Enter look  h help  q quit"
-                    }
-                    (false, false) => {
-                        "Tab list  Enter look  s start  t stop  r restart  / filter  f failed  a active  \
-                         h help  q quit"
-                    }
-                };
-                Line::styled(keys, FAINT)
-            }
+            (None, Some(notice)) => (notice.clone(), BOLD),
+            (None, None) => (self.hint().to_owned(), FAINT),
         };
-        line.render(self.places.footer, buffer);
+        let area = self.places.footer;
+        if !area.is_empty() {
+            put(buffer, area, (0, area.width), &text, style);
+        }
+    }
+
+    /// The keys that one is most likely to want.
+    fn hint(&self) -> &'static str {
+        if self.state.help.is_some() {
+            "Esc close"
+        } else if self.state.page.is_some() {
+            "Esc close  s start  t stop  r restart"
+        } else if self.places.is_small {
+            "Tab list  Enter look  h help  q quit"
+        } else {
+            "Tab list  Enter look  s start  t stop  r restart  / filter  h help  q quit"
+        }
     }
 
     /// The time of day.
@@ -404,57 +391,35 @@ impl View<'_> {
     }
 }
 
-/// The columns of units, as many as there is room for.
-#[derive(Clone, Copy, Debug)]
-struct Columns {
-    has_node: bool,
-    has_load: bool,
-    has_description: bool,
+/// The lines of an area.
+fn rows(area: Rect) -> impl Iterator<Item = Rect> {
+    let lines = area.y..area.y + area.height;
+    lines.map(move |y| Rect {
+        y,
+        height: 1,
+        ..area
+    })
 }
 
-impl Columns {
-    const fn of(width: u16, has_node: bool) -> Self {
-        Self {
-            has_node,
-            has_load: width >= 50,
-            has_description: width >= 76,
-        }
+/// Writes a text, escaped, into a part of an area's first line: from this column on, so many columns.
+/// What does not fit is cut, which is seen.
+fn put(buffer: &mut Buffer, area: Rect, (x, width): (u16, u16), text: &str, style: Style) {
+    let width = width.min(area.width.saturating_sub(x));
+    if width == 0 || area.height == 0 {
+        return;
     }
-
-    fn header(self) -> Row<'static> {
-        let mut names = vec!["UNIT"];
-        if self.has_node {
-            names.insert(0, "NODE");
-        }
-        if self.has_load {
-            names.push("LOAD");
-        }
-        names.extend(["ACTIVE", "SUB"]);
-        if self.has_description {
-            names.push("DESCRIPTION");
-        }
-        Row::new(names)
-    }
-
-    fn widths(self) -> Vec<Constraint> {
-        let mut widths = Vec::new();
-        if self.has_node {
-            widths.push(Constraint::Max(16));
-        }
-        widths.push(Constraint::Fill(1));
-        if self.has_load {
-            widths.push(Constraint::Length(9));
-        }
-        widths.extend([Constraint::Length(8), Constraint::Length(8)]);
-        if self.has_description {
-            widths.push(Constraint::Fill(1));
-        }
-        widths
+    let text = Span::raw(escape(text));
+    let (x, columns) = (area.x + x, usize::from(width));
+    if text.width() <= columns {
+        buffer.set_stringn(x, area.y, &text.content, columns, style);
+    } else {
+        let (end, _) = buffer.set_stringn(x, area.y, &text.content, columns - 1, style);
+        buffer.set_stringn(end, area.y, "…", 1, style);
     }
 }
 
-fn text(text: &str) -> Cow<'_, str> {
-    escape(text)
+fn faint_if(is_stale: bool) -> Style {
+    if is_stale { FAINT } else { Style::new() }
 }
 
 fn capital(word: &str) -> String {

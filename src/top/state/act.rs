@@ -20,8 +20,8 @@ pub(in crate::top) const KEYS: &[(&str, &str)] = &[
         "/",
         "show units with this text in name, node or description",
     ),
-    ("f", "show failed units only, or all"),
-    ("a", "show active units only, or all"),
+    ("f", "show failed units, or loaded ones"),
+    ("a", "show loaded, active, or all installed units"),
     ("Esc", "close this, or end the filter"),
     ("h, ?", "this help"),
     ("q, Ctrl-C", "quit"),
@@ -116,8 +116,15 @@ impl State {
                 self.focus = Pane::Units;
                 self.prompt = Some(Prompt::Filter(self.filter.clone()));
             }
-            Key::Char('f') => self.toggle(Show::Failed),
-            Key::Char('a') => self.toggle(Show::Active),
+            Key::Char('f') => self.show(match self.show {
+                Show::Failed => Show::Loaded,
+                _ => Show::Failed,
+            }),
+            Key::Char('a') => self.show(match self.show {
+                Show::Loaded => Show::Active,
+                Show::Active => Show::Installed,
+                Show::Installed | Show::Failed => Show::Loaded,
+            }),
             Key::Escape => self.filter.clear(),
             Key::Char('h' | '?') => self.help = Some(0),
             key => {
@@ -198,9 +205,9 @@ impl State {
         self.focus = panes[(place.unwrap_or_default() + by) % panes.len()];
     }
 
-    fn toggle(&mut self, show: Show) {
+    fn show(&mut self, show: Show) {
         self.focus = Pane::Units;
-        self.show = if self.show == show { Show::All } else { show };
+        self.show = show;
     }
 }
 

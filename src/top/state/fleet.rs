@@ -24,6 +24,14 @@ pub(in crate::top) struct Listed {
     pub sub: String,
 }
 
+/// A unit file of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::top) struct File {
+    /// Of its unit.
+    pub name: String,
+    pub is_masked: bool,
+}
+
 /// A job that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::top) struct Job {
@@ -34,6 +42,17 @@ pub(in crate::top) struct Job {
     pub kind: String,
     /// `waiting` or `running`.
     pub state: String,
+}
+
+/// How a unit is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::top) enum Presence {
+    #[default]
+    Loaded,
+    /// It was loaded, and can be again.
+    Unloaded,
+    /// It has a file, and was not seen yet.
+    Installed,
 }
 
 /// A unit.
@@ -47,6 +66,21 @@ pub(in crate::top) struct Unit {
     pub sub: String,
     /// What is known of it is what was, because its node or the manager is lost.
     pub is_stale: bool,
+    pub presence: Presence,
+    /// As the last list of the node's unit files told.
+    has_file: bool,
+}
+
+impl Unit {
+    fn unload(&mut self) {
+        "inactive".clone_into(&mut self.active);
+        "dead".clone_into(&mut self.sub);
+        self.load.clear();
+        self.is_stale = false;
+        if self.presence == Presence::Loaded {
+            self.presence = Presence::Unloaded;
+        }
+    }
 }
 
 /// A node.
@@ -60,6 +94,12 @@ pub(in crate::top) struct Node {
 }
 
 impl Node {
+    /// How many of its units are loaded.
+    pub fn loaded(&self) -> usize {
+        let loaded = |unit: &&Unit| unit.presence == Presence::Loaded;
+        self.units.values().filter(loaded).count()
+    }
+
     /// How many of its units have failed.
     pub fn failed(&self) -> usize {
         let failed = |unit: &&Unit| unit.active == "failed" && !unit.is_stale;
@@ -146,23 +186,28 @@ impl Fleet {
         node.units.get_mut(unit)
     }
 
-    pub fn remove_unit(&mut self, node: &str, unit: &str) {
-        let node = self.node_mut(node);
-        if node.is_some_and(|node| node.units.remove(unit).is_some()) {
-            self.units -= 1;
-        }
-    }
-
-    /// Takes in a node's own list. What was told of a unit meanwhile is newer than the list, so that
-    /// says only what was not told: of stale units whether they are there, and what they are.
-    pub fn list(&mut self, node: &str, units: Vec<Listed>) {
+    /// Takes in a node's own list, and that of its unit files if it was asked for. What was told of a
+    /// unit meanwhile is newer than the list, so that says only what was not told: of stale units
+    /// whether they are there, and what they are.
+    pub fn list(&mut self, node: &str, units: Vec<Listed>, files: Option<Vec<File>>) {
         let Some(known) = self.node_mut(node).filter(|node| node.is_online) else {
             return;
         };
         let before = known.units.len();
         let names: BTreeSet<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
-        let is_there = |name: &str, unit: &Unit| !unit.is_stale || names.contains(name);
-        known.units.retain(|name, unit| is_there(name, unit));
+        let with_file: Option<BTreeSet<&str>> = files
+            .as_ref()
+            .map(|files| files.iter().map(|file| file.name.as_str()).collect());
+        known.units.retain(|name, unit| {
+            if let Some(with_file) = &with_file {
+                unit.has_file = with_file.contains(name.as_str());
+            }
+            let is_gone = unit.is_stale && !names.contains(name.as_str());
+            if is_gone {
+                unit.unload();
+            }
+            unit.has_file || (!is_gone && unit.presence == Presence::Loaded)
+        });
         let gone = before - known.units.len();
         self.units -= gone;
         for listed in units {
@@ -176,7 +221,34 @@ impl Fleet {
                 unit.active = text(&listed.active);
                 unit.sub = text(&listed.sub);
                 unit.is_stale = false;
+                unit.presence = Presence::Loaded;
             }
+        }
+        for File { name, is_masked } in files.into_iter().flatten() {
+            let is_new = self.unit(node, &name).is_none();
+            let Some(unit) = self.unit_mut(node, &name) else {
+                continue;
+            };
+            unit.has_file = true;
+            if is_new {
+                unit.presence = Presence::Installed;
+                unit.load = if is_masked { "masked" } else { "" }.to_owned();
+            }
+        }
+    }
+
+    /// A unit is no longer loaded. It stays in sight if it can be loaded again.
+    pub fn unload(&mut self, node: &str, unit: &str) {
+        let Some(known) = self.node_mut(node) else {
+            return;
+        };
+        match known.units.get_mut(unit) {
+            Some(unit) if unit.has_file => unit.unload(),
+            Some(_) => {
+                known.units.remove(unit);
+                self.units -= 1;
+            }
+            None => {}
         }
     }
 

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 pub(super) use self::{
     act::KEYS,
     cursor::Cursor,
-    fleet::{Fleet, Job, Listed, Node, Told, Unit},
+    fleet::{File, Fleet, Job, Listed, Node, Presence, Told, Unit},
     log::{Entry, Log, Tone},
     rows::UnitRow,
 };
@@ -66,6 +66,8 @@ pub(super) enum Event {
     Listed {
         node: String,
         units: Vec<Listed>,
+        /// The unit files, if they were asked for and the node can tell.
+        files: Option<Vec<File>>,
     },
     /// A job that has not ended.
     Job(Job),
@@ -95,8 +97,11 @@ pub(super) enum Event {
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Ask a node for its list of units.
-    List(String),
+    /// Ask a node for its list of units, and for that of its unit files, too.
+    List {
+        node: String,
+        with_files: bool,
+    },
     /// Ask for the status of a unit and the end of its log.
     Look(Target),
     /// Ask for a job.
@@ -129,10 +134,13 @@ impl Pane {
 /// Which units are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Show {
+    /// Those that are loaded, or were while they were watched.
     #[default]
-    All,
+    Loaded,
     /// All but inactive ones.
     Active,
+    /// Also those that have a unit file only.
+    Installed,
     Failed,
 }
 
@@ -214,7 +222,7 @@ impl State {
             } else {
                 Pane::Nodes
             },
-            show: Show::All,
+            show: Show::Loaded,
             filter: String::new(),
             prompt: None,
             page: None,
@@ -245,7 +253,7 @@ impl State {
                 node,
                 unit,
                 is_real,
-            } => self.unit_new(node, &unit, is_real, actions),
+            } => self.unit_new(&node, &unit, is_real, actions),
             Event::UnitState {
                 node,
                 unit,
@@ -263,8 +271,8 @@ impl State {
                 node,
                 unit,
                 is_real,
-            } => self.unit_removed(node, &unit, is_real, actions),
-            Event::Listed { node, units } => self.fleet.list(&node, units),
+            } => self.unit_removed(&node, &unit, is_real, actions),
+            Event::Listed { node, units, files } => self.fleet.list(&node, units, files),
             Event::Job(job) => self.fleet.add_job(job),
             Event::JobState { id, state } => {
                 if let Some(job) = self.fleet.jobs.get_mut(&id) {
@@ -309,7 +317,7 @@ impl State {
 
     fn list_online(&self, actions: &mut Vec<Action>) {
         let online = self.fleet.nodes.iter().filter(|node| node.is_online);
-        actions.extend(online.map(|node| Action::List(node.name.clone())));
+        actions.extend(online.map(|node| list(&node.name, true)));
     }
 
     fn manager_lost(&mut self, now_s: u64, reason: &str) {
@@ -337,7 +345,7 @@ impl State {
             self.log.add(now_s, (name, ""), words, tone);
         }
         if is_online {
-            actions.push(Action::List(name.to_owned()));
+            actions.push(list(name, true));
         } else if let Some(node) = self.fleet.node_mut(name) {
             for unit in node.units.values_mut() {
                 unit.is_stale = true;
@@ -345,15 +353,16 @@ impl State {
         }
     }
 
-    fn unit_new(&mut self, node: String, unit: &str, is_real: bool, actions: &mut Vec<Action>) {
+    fn unit_new(&mut self, node: &str, unit: &str, is_real: bool, actions: &mut Vec<Action>) {
         // That of all units stands for the subscription.
         if unit == "*" {
             return;
         }
-        if let Some(known) = self.fleet.unit_mut(&node, unit) {
+        if let Some(known) = self.fleet.unit_mut(node, unit) {
             known.is_stale = false;
+            known.presence = Presence::Loaded;
             if is_real && known.load.is_empty() {
-                actions.push(Action::List(node));
+                actions.push(list(node, false));
             }
         }
     }
@@ -391,12 +400,12 @@ impl State {
         self.page_changed(&of, actions);
     }
 
-    fn unit_removed(&mut self, node: String, unit: &str, is_real: bool, actions: &mut Vec<Action>) {
+    fn unit_removed(&mut self, node: &str, unit: &str, is_real: bool, actions: &mut Vec<Action>) {
         if is_real {
-            self.fleet.remove_unit(&node, unit);
+            self.fleet.unload(node, unit);
             return;
         }
-        let Some(known) = self.fleet.node_mut(&node) else {
+        let Some(known) = self.fleet.node_mut(node) else {
             return;
         };
         // Its node is lost, of which the manager may tell later; otherwise its list tells.
@@ -404,7 +413,7 @@ impl State {
         if let Some(unit) = known.units.get_mut(unit) {
             unit.is_stale = true;
             if is_online {
-                actions.push(Action::List(node));
+                actions.push(list(node, false));
             }
         }
     }
@@ -492,6 +501,13 @@ pub(super) fn state_words(active: &str, sub: &str) -> String {
         active.to_owned()
     } else {
         format!("{active} ({sub})")
+    }
+}
+
+fn list(node: &str, with_files: bool) -> Action {
+    Action::List {
+        node: node.to_owned(),
+        with_files,
     }
 }
 

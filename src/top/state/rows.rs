@@ -1,6 +1,6 @@
 //! The rows of the lists, and the cursor in each.
 
-use super::{Fleet, Heights, Job, Node, Pane, Show, State, Target, Unit};
+use super::{Fleet, Heights, Job, Node, Pane, Presence, Show, State, Target, Unit};
 
 /// A row of the list of units.
 #[derive(Clone, Copy, Debug)]
@@ -210,7 +210,8 @@ fn unit_rows<'s>(
         let of_node = contains(&node.name, filter);
         for (name, unit) in &node.units {
             let is_shown = match show {
-                Show::All => true,
+                Show::Installed => true,
+                Show::Loaded => unit.presence != Presence::Installed,
                 Show::Active => unit.active != "inactive",
                 Show::Failed => unit.active == "failed",
             };

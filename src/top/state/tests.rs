@@ -45,10 +45,7 @@ impl View {
             nodes,
             jobs: Vec::new(),
         });
-        assert_eq!(
-            view.wanted(),
-            [Action::List("b".to_owned()), Action::List("a".to_owned())]
-        );
+        assert_eq!(view.wanted(), [list("b", true), list("a", true)]);
         for node in ["b", "a"] {
             for (unit, active) in [("db.service", "active"), ("web.service", "inactive")] {
                 view.new_unit(node, unit, false);
@@ -183,6 +180,7 @@ fn the_filter_finds_names_nodes_and_descriptions() {
             listed("db.service", "active"),
             listed("web.service", "active"),
         ],
+        files: None,
     });
     view.press("/WEB");
     assert_eq!(view.rows().len(), 2);
@@ -315,7 +313,7 @@ fn what_is_known_of_a_lost_node_is_kept_and_stale() {
         is_online: true,
     });
     assert_eq!(view.state.fleet.nodes[0].since_s, 200);
-    assert_eq!(view.wanted(), [Action::List("b".to_owned())]);
+    assert_eq!(view.wanted(), [list("b", true)]);
     view.new_unit("b", "db.service", false);
     view.unit("b", "db.service", "failed", false);
     // The list is a little older than what was told.
@@ -325,13 +323,14 @@ fn what_is_known_of_a_lost_node_is_kept_and_stale() {
             listed("db.service", "active"),
             listed("new.service", "active"),
         ],
+        files: None,
     });
     assert_eq!(
         view.rows()[..2],
         [">b/db.service failed", "b/new.service active"]
     );
     assert_eq!(view.state.fleet.units, 4);
-    assert_eq!(view.log(), ["b offline", "b online"]);
+    assert_eq!(view.log(), ["b  offline", "b  online"]);
 }
 
 #[test]
@@ -339,7 +338,7 @@ fn a_unit_that_comes_is_listed_and_one_that_goes_is_gone() {
     let mut view = View::new();
     view.wanted();
     view.new_unit("a", "x.service", true);
-    assert_eq!(view.wanted(), [Action::List("a".to_owned())]);
+    assert_eq!(view.wanted(), [list("a", false)]);
     view.remove("a", "x.service", true);
     view.remove("a", "x.service", true);
     assert_eq!(view.state.fleet.units, 4);
@@ -367,6 +366,7 @@ fn a_manager_that_returns_tells_everything_anew() {
     view.tell(Event::Listed {
         node: "a".to_owned(),
         units: vec![listed("web.service", "active")],
+        files: None,
     });
     view.settle();
     assert_eq!(view.rows(), [">a/web.service active"]);
@@ -493,4 +493,49 @@ fn a_chosen_node_waits_until_it_is_known() {
         (state.chosen_node(), state.place(Pane::Nodes).0),
         (Some("c"), 2)
     );
+}
+
+#[test]
+fn a_unit_with_a_file_stays_in_sight_when_it_is_unloaded() {
+    let mut view = View::new();
+    let file = |name: &str| File {
+        name: name.to_owned(),
+        is_masked: false,
+    };
+    view.tell(Event::Listed {
+        node: "a".to_owned(),
+        units: vec![listed("db.service", "active")],
+        files: Some(vec![file("db.service"), file("x.service")]),
+    });
+    view.press("jj");
+    assert_eq!(
+        view.rows(),
+        [">a/db.service active", "a/web.service inactive"]
+    );
+    view.press("aa");
+    assert_eq!(view.rows().len(), 3);
+    assert_eq!(view.state.fleet.node("a").unwrap().loaded(), 2);
+    view.press("a");
+    view.remove("a", "db.service", true);
+    view.remove("a", "web.service", true);
+    view.settle();
+    assert_eq!(view.rows(), [">a/db.service inactive"]);
+    assert_eq!(view.state.fleet.units, 4);
+    view.new_unit("a", "x.service", true);
+    view.unit("a", "x.service", "active", true);
+    assert_eq!(
+        view.rows(),
+        [">a/db.service inactive", "a/x.service active"]
+    );
+    // A node that returns without the file.
+    for is_online in [false, true] {
+        let name = "a".to_owned();
+        view.tell(Event::Node { name, is_online });
+    }
+    view.tell(Event::Listed {
+        node: "a".to_owned(),
+        units: vec![listed("x.service", "active")],
+        files: Some(vec![file("x.service")]),
+    });
+    assert_eq!(view.rows(), [">a/x.service active"]);
 }

@@ -1,4 +1,4 @@
-use ratatui::{Terminal, backend::TestBackend};
+use ratatui_core::{backend::TestBackend, terminal::Terminal};
 
 use super::{
     super::{
@@ -42,6 +42,7 @@ fn fleet() -> State {
         Event::Listed {
             node: "laptop".to_owned(),
             units: vec![listed("db.service", "Data", "failed", "failed"), web],
+            files: None,
         },
         Event::UnitState {
             node: "laptop".to_owned(),
@@ -135,6 +136,7 @@ fn hostile_names_are_escaped() {
         Event::Listed {
             node: "laptop".to_owned(),
             units: vec![listed],
+            files: None,
         },
         Event::UnitState {
             node: "laptop".to_owned(),
@@ -164,6 +166,6 @@ fn words_tell_without_colours_what_colours_tell() {
     assert!(colours(&picture(&mut state, (80, 24), true)) > 0);
     let buffer = picture(&mut state, (80, 24), false);
     assert_eq!(colours(&buffer), 0);
-    let is_chosen = |cell: &ratatui::buffer::Cell| cell.modifier.contains(Modifier::REVERSED);
+    let is_chosen = |cell: &ratatui_core::buffer::Cell| cell.modifier.contains(Modifier::REVERSED);
     assert!(buffer.content.iter().any(is_chosen));
 }
