@@ -31,6 +31,7 @@
 //! - [`agent`]: `state` (pure), `systemd`, `peer` (the manager), `run` (the loop)
 //! - [`ctl`]: `hirtectl`, a file for each command
 //! - [`dashboard`]: `hirte-dashboard`, a web page, with the client of `ctl` (feature `dashboard`)
+//! - [`top`]: `hirtectl-top`, a live view in the terminal (feature `top`): `state` (pure), and the edges
 //!
 //! Dependencies point upwards in this list only, and manager, agent and ctl do not know each other; a
 //! `state` uses nothing but `bus`, `core` and `limits`. A test holds this (`tests/style.rs`).
@@ -52,4 +53,6 @@ pub mod logging;
 pub mod manager;
 pub mod reactor;
 pub mod state_file;
+#[cfg(feature = "top")]
+pub mod top;
 pub mod wire;

@@ -291,6 +291,38 @@ pub const COMMAND_STOP: Duration = Duration::from_secs(5);
 /// service by a factor of 20.
 pub const LOG_ENTRY_BYTES: usize = 1 << 20;
 
+// The live view, hirtectl-top
+
+/// Units of all nodes that the live view keeps: some 300 nodes with all that a system has loaded, in
+/// about 30 MB.
+pub const TOP_UNITS: usize = 100_000;
+/// Jobs that it keeps, above what anybody reads.
+pub const TOP_JOBS: usize = MAX_JOBS_PER_NODE;
+/// Entries of its log: what a person scrolls back.
+pub const TOP_LOG_ENTRIES: usize = 1000;
+/// Characters of a name or description that it keeps, above what a screen shows of one.
+pub const TOP_TEXT: usize = 256;
+/// Lines that it shows of one unit: the status and the latest entries of the log, which may have some
+/// lines each.
+pub const TOP_PAGE_LINES: usize = 1000;
+/// Characters of such a line.
+pub const TOP_PAGE_LINE: usize = 4096;
+/// Characters of its filter.
+pub const TOP_FILTER: usize = 64;
+/// Jobs that were asked for in it and have not ended, and its calls that wait for an answer: each of
+/// those has a connection of its own for so long.
+pub const TOP_REQUESTS: usize = 16;
+/// Time between two pictures, but for keys: as fast as people see what changes.
+pub const TOP_PICTURE: Duration = Duration::from_millis(40);
+/// How long it waits for more of the same before it asks a node for its list of units: new units
+/// come in groups.
+pub const TOP_SETTLE: Duration = Duration::from_millis(500);
+/// Wait before another attempt to reach a manager that is gone.
+pub const TOP_RETRY: Duration = Duration::from_secs(1);
+/// How long the rest of a key's sequence may take before it was the Escape key: terminals send it at
+/// once, a slow network may not.
+pub const TOP_ESCAPE: Duration = Duration::from_millis(50);
+
 // Configuration files
 
 /// Bytes of one configuration file: the names of 40,000 nodes, far above any fleet; a bigger file is

@@ -48,13 +48,6 @@ pub(crate) fn block_on<F: Future>(main: impl FnOnce(Executor) -> F) -> F::Output
 /// A signal that [`Client::watch`] or [`Client::watch_jobs`] asked for.
 #[derive(Debug)]
 pub(crate) enum Signal {
-    /// A job has ended.
-    JobRemoved {
-        /// The path by which the job's request was answered.
-        job: String,
-        /// How it ended.
-        result: String,
-    },
     /// The manager's name has another owner, or none.
     ManagerLeft,
     /// Any other.
@@ -262,7 +255,7 @@ impl Client {
 
     fn keep(&mut self, message: Message) -> Result<(), Error> {
         let bytes = size_of::<Message>() + message.body.bytes.len();
-        if let Some(signal) = read_signal(message)? {
+        if let Some(signal) = read_signal(message) {
             self.kept_bytes += bytes;
             self.signals.push_back((signal, bytes));
         }
@@ -282,16 +275,15 @@ impl Client {
     }
 
     /// The next signal, or answer to a call of [`post`](Self::post), in the order of arrival; waits as
-    /// long as it takes. Ends of jobs that came while another method waited are left out.
+    /// long as it takes.
     #[cfg(feature = "dashboard")]
     pub async fn next_told(&mut self) -> Result<Told, Error> {
-        while let Some((signal, bytes)) = self.signals.pop_front() {
+        if let Some((signal, bytes)) = self.signals.pop_front() {
             self.kept_bytes -= bytes;
-            match signal {
-                Signal::JobRemoved { .. } => {}
-                Signal::ManagerLeft => return Ok(Told::ManagerLeft),
-                Signal::Told(message) => return Ok(Told::Signal(message)),
-            }
+            return Ok(match signal {
+                Signal::ManagerLeft => Told::ManagerLeft,
+                Signal::Told(message) => Told::Signal(message),
+            });
         }
         loop {
             let message = self.next().await?;
@@ -364,7 +356,7 @@ impl Client {
             }
             let message = self.next().await?;
             if message.kind == Kind::Signal
-                && let Some(signal) = read_signal(message)?
+                && let Some(signal) = read_signal(message)
             {
                 return Ok(signal);
             }
@@ -439,21 +431,24 @@ async fn in_time<T>(attempt: impl Future<Output = io::Result<T>>) -> io::Result<
 }
 
 /// Reads a signal. Of those of the bus itself only the departure of the manager concerns us.
-fn read_signal(message: Message) -> Result<Option<Signal>, Error> {
+fn read_signal(message: Message) -> Option<Signal> {
     let is_of_bus = message.sender == DBUS_NAME;
-    Ok(match message.member.as_str() {
+    match message.member.as_str() {
         "NameOwnerChanged" if is_of_bus => Some(Signal::ManagerLeft),
         _ if is_of_bus => None,
-        "JobRemoved" => {
-            type Removed<'b> = (u32, PathRef<'b>, &'b str, &'b str, &'b str);
-            let (_, PathRef(job), _, _, result): Removed<'_> = decode("JobRemoved", &message.body)?;
-            Some(Signal::JobRemoved {
-                job: job.to_owned(),
-                result: result.to_owned(),
-            })
-        }
         _ => Some(Signal::Told(message)),
-    })
+    }
+}
+
+/// A job that has ended, as `JobRemoved` tells it: number, path, node, unit, result.
+pub(crate) type RemovedJob<'b> = (u32, PathRef<'b>, &'b str, &'b str, &'b str);
+
+/// The job whose end a signal tells, if that is what it tells.
+pub(crate) fn removed_job(signal: &Message) -> Result<Option<RemovedJob<'_>>, Error> {
+    if signal.member != "JobRemoved" {
+        return Ok(None);
+    }
+    decode("JobRemoved", &signal.body).map(Some)
 }
 
 /// A match rule for the signal `member` of the manager's object at `path`; without a member for all

@@ -127,6 +127,13 @@ pub enum Error {
         /// Its result, as systemd or the manager names it.
         result: String,
     },
+    /// The live view can not be run.
+    Top {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// Standard output can not be written.
     Output(io::Error),
 }
@@ -237,6 +244,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::Job { .. }
             | Self::Stream { .. }
+            | Self::Top { .. }
             | Self::Output(_) => ExitStatus::Failed,
         }
     }
@@ -333,6 +341,13 @@ impl fmt::Display for Error {
                 "limit" => write!(f, "Node '{node}' sent more of {what} than it was asked for"),
                 _ => write!(f, "Node '{node}': {what} ended: {result}"),
             },
+            Self::Top { error, .. } if error.kind() == io::ErrorKind::NotFound => write!(
+                f,
+                "The live view is not installed: it is the package hirtectl-top (cargo feature 'top')"
+            ),
+            Self::Top { program, error } => {
+                write!(f, "Can not run {}: {error}", program.display())
+            }
             Self::Output(error) => write!(f, "Can not write to standard output: {error}"),
         }
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{
     arguments::commands::Job,
     call::{Call, decode},
-    client::{Client, Signal},
+    client::{Client, Signal, removed_job},
     error::Error,
     exit_status::ExitStatus,
     output::Output,
@@ -60,17 +60,19 @@ pub(super) async fn run(
     }
     while !jobs.is_empty() {
         match client.next_signal().await? {
-            Signal::JobRemoved { job, result } => {
+            Signal::Told(message) => {
+                let Some((_, PathRef(job), .., result)) = removed_job(&message)? else {
+                    continue;
+                };
                 let Some(index) = jobs.iter().position(|(_, waiting)| *waiting == job) else {
                     continue;
                 };
                 let (unit, job) = jobs.remove(index);
-                parts.push(ended(output, request, &unit, &job, result));
+                parts.push(ended(output, request, &unit, &job, result.to_owned()));
                 let rest: Vec<&str> = jobs.iter().map(|(unit, _)| unit.as_str()).collect();
                 client.waiting_for(label(&rest.join(", ")));
             }
             Signal::ManagerLeft => return Err(Error::ManagerLeft),
-            Signal::Told(_) => {}
         }
     }
     Ok(ExitStatus::of_parts(parts))

@@ -18,13 +18,13 @@ use crate::bus::{
 
 /// A job.
 #[derive(Debug, Serialize)]
-struct Record {
-    job: u32,
-    node: String,
-    unit: String,
-    operation: String,
+pub(crate) struct Record {
+    pub job: u32,
+    pub node: String,
+    pub unit: String,
+    pub operation: String,
     /// `waiting` or `running`.
-    state: String,
+    pub state: String,
 }
 
 const LOOK: Look = Look {
@@ -98,7 +98,7 @@ fn path(id: u32) -> String {
 }
 
 /// The numbers of all jobs, the oldest first, from the children of their parent object.
-pub(super) async fn ids(client: &mut Client) -> Result<BTreeSet<u32>, Error> {
+pub(crate) async fn ids(client: &mut Client) -> Result<BTreeSet<u32>, Error> {
     let call = Call::object(JOB_PARENT_PATH, INTROSPECTABLE_INTERFACE, "Introspect", &());
     let body = match client.ask(call).await? {
         Ok(body) => body,
@@ -124,7 +124,8 @@ pub(crate) fn children(xml: &str) -> BTreeSet<u32> {
     numbers
 }
 
-async fn job(client: &mut Client, id: u32) -> Result<Option<Record>, Error> {
+/// What there is to tell of a job; nothing of one that has ended.
+pub(crate) async fn job(client: &mut Client, id: u32) -> Result<Option<Record>, Error> {
     let call = Call::properties(&path(id), JOB_INTERFACE);
     let body = match client.ask(call).await? {
         Ok(body) => body,

@@ -45,12 +45,12 @@ type FleetUnit<'b> = (
 
 /// A row of the list.
 #[derive(Debug, Serialize)]
-pub(super) struct Unit<'b> {
+pub(crate) struct Unit<'b> {
     node: &'b str,
     #[serde(rename = "unit")]
     pub name: &'b str,
-    description: &'b str,
-    load: &'b str,
+    pub description: &'b str,
+    pub load: &'b str,
     pub active: &'b str,
     pub sub: &'b str,
 }
@@ -141,7 +141,8 @@ async fn node_by_node(
     Ok(output.complain_of_each(&failures))
 }
 
-pub(super) fn units_of_node<'b>(node: &'b str, body: &'b Body) -> Result<Vec<Unit<'b>>, Error> {
+/// The units in the answer of a node's `ListUnits`, in systemd's order.
+pub(crate) fn units_of_node<'b>(node: &'b str, body: &'b Body) -> Result<Vec<Unit<'b>>, Error> {
     let (units,): (Vec<ListedUnit<'_>>,) = decode("ListUnits", body)?;
     let units = units.into_iter();
     Ok(units

@@ -7,7 +7,7 @@ const HOUR: i64 = 60 * 60;
 
 /// A time zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Zone {
+pub(crate) struct Zone {
     /// Seconds since 1970 and the offset from then on, in order.
     changes: Vec<(i64, i32)>,
     /// The offset before the first change.
@@ -37,7 +37,7 @@ struct Day {
 
 /// A date and the time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Civil {
+pub(crate) struct Civil {
     pub year: i64,
     /// 1 to 12.
     pub month: u32,

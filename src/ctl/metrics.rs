@@ -60,7 +60,6 @@ pub(super) async fn listen(client: &mut Client, output: &mut Output) -> Result<E
     loop {
         match client.next_signal().await? {
             Signal::ManagerLeft => return Err(Error::WatchEnded),
-            Signal::JobRemoved { .. } => {}
             Signal::Told(message) if message.path != METRICS_PATH => {}
             Signal::Told(message) => {
                 let body = &message.body;

@@ -13,7 +13,7 @@ pub(crate) mod client;
 mod complete;
 mod daemon_reload;
 mod default_target;
-mod error;
+pub(crate) mod error;
 mod exec;
 mod exit_status;
 mod is_online;
@@ -22,18 +22,19 @@ mod json;
 pub(crate) mod list_jobs;
 mod list_nodes;
 mod list_unit_files;
-mod list_units;
-mod local_time;
+pub(crate) mod list_units;
+pub(crate) mod local_time;
 mod logs;
 mod metrics;
 mod monitor;
-mod nodes;
-mod output;
+pub(crate) mod nodes;
+pub(crate) mod output;
 mod progress;
 mod set_loglevel;
 mod state;
-mod status;
+pub(crate) mod status;
 mod stream;
+mod top;
 mod unit_files;
 mod unit_operation;
 mod unit_status;
@@ -95,6 +96,9 @@ fn run(command: &Command, output: &mut Output) -> ExitStatus {
         output.line(version);
         output.record(&VersionRecord { version });
         return ExitStatus::Done;
+    }
+    if let Command::Top(node) = command {
+        return output.fail(&top::run(node.as_deref()));
     }
     let result = client::block_on(async |executor| {
         if let Command::IsOnline(of) = command {
@@ -165,7 +169,9 @@ async fn carry_out(
         Command::Logs(of) => logs::run(client, output, of).await,
         Command::Exec { node, command } => exec::run(client, output, node, command).await,
         // Their ways part before.
-        Command::IsOnline(_) | Command::State(_) | Command::Version => Ok(ExitStatus::Done),
+        Command::IsOnline(_) | Command::State(_) | Command::Top(_) | Command::Version => {
+            Ok(ExitStatus::Done)
+        }
     }
 }
 

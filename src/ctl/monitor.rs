@@ -86,7 +86,6 @@ pub(super) async fn run(
     loop {
         match client.next_signal().await? {
             Signal::ManagerLeft => return Err(Error::WatchEnded),
-            Signal::JobRemoved { .. } => {}
             // Without a bus what other monitors tell comes here, too.
             Signal::Told(message) if message.path != monitor => {}
             Signal::Told(message) => {

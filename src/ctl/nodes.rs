@@ -14,7 +14,7 @@ use crate::bus::body::PathRef;
 
 /// A node and its properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub name: String,
     /// `online` or `offline`.
     pub status: String,
@@ -27,7 +27,7 @@ pub(super) struct Node {
 
 /// A node as JSON.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Record<'a> {
+pub(crate) struct Record<'a> {
     node: &'a str,
     status: &'a str,
     ip: Option<&'a str>,
@@ -52,7 +52,7 @@ impl Node {
 
 /// When a node was last heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LastSeen {
+pub(crate) enum LastSeen {
     /// Not since the manager started.
     Never,
     /// This long ago.
@@ -61,7 +61,7 @@ pub(super) enum LastSeen {
 
 /// The nodes of the fleet in the order of the configuration, and why there is nothing to tell about
 /// some of them.
-pub(super) async fn of_fleet(client: &mut Client) -> Result<(Vec<Node>, Vec<Error>), Error> {
+pub(crate) async fn of_fleet(client: &mut Client) -> Result<(Vec<Node>, Vec<Error>), Error> {
     let body = client
         .call(Call::manager("ListNodes", &()), Subject::Fleet)
         .await?;
@@ -86,7 +86,7 @@ pub(super) async fn of_fleet(client: &mut Client) -> Result<(Vec<Node>, Vec<Erro
 }
 
 /// The names and paths of the nodes that are online, in the order of the configuration.
-pub(super) async fn online(client: &mut Client) -> Result<Vec<(String, String)>, Error> {
+pub(crate) async fn online(client: &mut Client) -> Result<Vec<(String, String)>, Error> {
     let body = client
         .call(Call::manager("ListNodes", &()), Subject::Fleet)
         .await?;

@@ -396,6 +396,30 @@ impl Output {
     }
 }
 
+/// What is printed for people, without colours, as lines.
+#[cfg(feature = "top")]
+pub(super) fn lines_of(print: impl FnOnce(&mut Output)) -> Vec<String> {
+    #[derive(Clone, Default)]
+    struct Page(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let page = Page::default();
+    let mut output = Output::new(Box::new(page.clone()), false);
+    print(&mut output);
+    output.flush();
+    let text = String::from_utf8_lossy(&page.0.borrow()).into_owned();
+    text.lines().map(str::to_owned).collect()
+}
+
 /// A failure as JSON.
 #[derive(Serialize)]
 struct Failure<'a> {
@@ -408,7 +432,7 @@ struct Failure<'a> {
 
 /// Replaces control characters, and the characters that reorder or break what stands beside them,
 /// by `\xNN` or `\u{NNNN}`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hostile) {
         return Cow::Borrowed(text);
     }
@@ -427,7 +451,7 @@ pub(super) fn escape(text: &str) -> Cow<'_, str> {
 
 /// Control characters, separators of lines, and the directional characters of Unicode
 /// (Bidirectional Algorithm, UAX #9, section 2).
-pub(super) fn is_hostile(character: char) -> bool {
+pub(crate) fn is_hostile(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

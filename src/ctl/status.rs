@@ -8,6 +8,8 @@ use std::{
 use rustix::process::geteuid;
 use smol::future::or;
 
+#[cfg(feature = "top")]
+use super::output::lines_of;
 use super::{
     arguments::commands::full_names,
     call::{Call, decode},
@@ -210,6 +212,26 @@ fn print_nodes(output: &mut Output, nodes: &[Node], told: &mut Told) {
 /// Whether this was not told before.
 fn is_news(told: &mut Told, name: &str, state: String) -> bool {
     told.insert(name.to_owned(), state.clone()) != Some(state)
+}
+
+/// The status of a unit with the latest entries of its log, as lines.
+#[cfg(feature = "top")]
+pub(crate) async fn page(
+    client: &mut Client,
+    node: &str,
+    unit: &str,
+) -> Result<Vec<String>, Error> {
+    let path = client.node(node).await?;
+    let call = Call::node(&path, "GetUnitProperties", &(unit, ""));
+    let body = client.call(call, Subject::Units(node)).await?;
+    let Some(status) = UnitStatus::read(node, unit, &body)? else {
+        return Err(Error::UnknownUnit {
+            node: node.to_owned(),
+            message: format!("Unit {unit} could not be found."),
+        });
+    };
+    let log = latest_log(client, node, unit).await;
+    Ok(lines_of(|output| status.print(output, &log)))
 }
 
 async fn of_units(

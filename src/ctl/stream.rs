@@ -85,7 +85,7 @@ impl<'c> Stream<'c> {
                         return Ok(piece);
                     }
                 }
-                Signal::Told(_) | Signal::JobRemoved { .. } => {}
+                Signal::Told(_) => {}
             }
         }
     }

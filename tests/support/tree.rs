@@ -34,12 +34,6 @@ pub fn install_tree(executables: &Path) -> PathBuf {
     TREE.get_or_init(make).clone()
 }
 
-/// What is installed besides the three programs: what this test was built with.
-const WITH: &[&str] = &[
-    #[cfg(feature = "dashboard")]
-    "--with-dashboard",
-];
-
 fn install(executables: &Path) -> PathBuf {
     let tree =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("install-{}", std::process::id()));
@@ -48,7 +42,8 @@ fn install(executables: &Path) -> PathBuf {
         .arg(&tree)
         .arg("--bindir-from")
         .arg(executables)
-        .args(WITH)
+        .args(cfg!(feature = "dashboard").then_some("--with-dashboard"))
+        .args(cfg!(feature = "top").then_some("--with-top"))
         .output()
         .expect("data/install runs");
     assert!(

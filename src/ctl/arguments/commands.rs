@@ -52,6 +52,8 @@ pub(in crate::ctl) enum Command {
         command: Vec<String>,
     },
     State(State),
+    /// The live view, of this node first.
+    Top(Option<String>),
     Version,
 }
 
@@ -231,6 +233,7 @@ impl Command {
                     .ok_or("Missing option: --node NODE")?
                     .to_owned(),
             }),
+            "top" => Self::Top(words.arguments.first().cloned()),
             name => match JobKind::ALL.into_iter().find(|kind| kind.as_str() == name) {
                 Some(kind) => Self::Job(Job {
                     kind,

@@ -180,6 +180,14 @@ pub(in crate::ctl) const COMMANDS: &[Spec] = &[
         "Tell what happens to units, or to the connections of nodes, until Ctrl-C. Commas may join \
          the units; * stands for all nodes or units, as if left out.",
     ),
+    command(
+        "top",
+        "[NODE]",
+        (0, 1),
+        &[],
+        "Show nodes, units, jobs and what happens to them on a full screen, live, with keys to start, \
+         stop and restart units. It is hirtectl-top(1), a package of its own.",
+    ),
     of_units(
         "start",
         JOB,

@@ -9,7 +9,7 @@ use crate::{
     bus::{JobKind, body::PathRef, names::JOB_INTERFACE},
     ctl::{
         call::{Call, decode},
-        client::{Client, Signal},
+        client::{Client, Signal, removed_job},
         daemon_reload,
         error::{Error, Subject},
         exit_status::ExitStatus,
@@ -224,11 +224,12 @@ impl Task<'_> {
 async fn end_of(client: &mut Client, job: &str) -> Result<String, Error> {
     loop {
         match client.next_signal().await? {
-            Signal::JobRemoved {
-                job: removed,
-                result,
-            } if removed == job => return Ok(result),
-            Signal::JobRemoved { .. } | Signal::Told(_) => {}
+            Signal::Told(message) => match removed_job(&message)? {
+                Some((_, PathRef(removed), .., result)) if removed == job => {
+                    return Ok(result.to_owned());
+                }
+                _ => {}
+            },
             Signal::ManagerLeft => return Err(Error::ManagerLeft),
         }
     }

@@ -1,0 +1,171 @@
+use ratatui_core::{backend::TestBackend, terminal::Terminal};
+
+use super::{
+    super::{
+        key::Key,
+        state::{Event, Job, Listed, Told},
+    },
+    *,
+};
+
+fn listed(name: &str, description: &str, active: &str, sub: &str) -> Listed {
+    Listed {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        load: "loaded".to_owned(),
+        active: active.to_owned(),
+        sub: sub.to_owned(),
+    }
+}
+
+/// A fleet of two nodes, of which one is offline.
+fn fleet() -> State {
+    let mut state = State::new(0, None);
+    let told = |name: &str, is_online| Told {
+        name: name.to_owned(),
+        is_online,
+        last_seen_s: 3_661,
+    };
+    let mut actions = Vec::new();
+    let web = listed("web.service", "The web server", "active", "running");
+    let events = [
+        Event::Watching {
+            nodes: vec![told("laptop", true), told("rpi4", false)],
+            jobs: vec![Job {
+                id: 7,
+                node: "laptop".to_owned(),
+                unit: "db.service".to_owned(),
+                kind: "start".to_owned(),
+                state: "running".to_owned(),
+            }],
+        },
+        Event::Listed {
+            node: "laptop".to_owned(),
+            units: vec![listed("db.service", "Data", "failed", "failed"), web],
+            files: None,
+        },
+        Event::UnitState {
+            node: "laptop".to_owned(),
+            unit: "web.service".to_owned(),
+            active: "inactive".to_owned(),
+            sub: "dead".to_owned(),
+            is_real: true,
+        },
+    ];
+    for event in events {
+        state.handle(3_600, event, &mut actions);
+    }
+    state
+}
+
+fn press(state: &mut State, keys: &[Key]) {
+    for key in keys {
+        state.handle(3_600, Event::Key(*key), &mut Vec::new());
+    }
+}
+
+/// The picture on a terminal of this size.
+fn picture(state: &mut State, (width, height): (u16, u16), has_colours: bool) -> Buffer {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let zone = Zone::utc();
+    let frame = terminal.draw(|frame| {
+        let places = Places::of(frame.area(), state.focus);
+        state.settle(places.heights());
+        let look = Look::new(has_colours);
+        draw(frame.buffer_mut(), state, &places, &zone, look);
+    });
+    frame.unwrap().buffer.clone()
+}
+
+fn lines(buffer: &Buffer) -> Vec<String> {
+    let width = usize::from(buffer.area.width);
+    let symbols: Vec<&str> = buffer.content.iter().map(|cell| cell.symbol()).collect();
+    let rows = symbols.chunks(width.max(1));
+    rows.map(|row| row.concat().trim_end().to_owned()).collect()
+}
+
+fn shown(state: &mut State, size: (u16, u16)) -> Vec<String> {
+    lines(&picture(state, size, true))
+}
+
+#[test]
+fn all_lists_are_there_on_a_usual_terminal() {
+    assert_eq!(
+        shown(&mut fleet(), (80, 24)),
+        [
+            "hirte degraded  1 of 2 nodes  1 jobs  2 units  1 failed          since 01:00:00",
+            "▶ Nodes ────────────── ─ Units (1 of 2) ───────────────────────────────────────",
+            "all nodes     degrade  NODE             UNIT            LOAD      ACTIVE   SUB",
+            "laptop        1 faile  laptop           db.service      loaded    failed   failed",
+            "",
+        ]
+    );
+}
+
+#[test]
+fn one_list_is_there_on_a_small_terminal() {
+    assert_eq!(shown(&mut fleet(), (40, 10)), [""]);
+}
+
+#[test]
+fn any_size_has_a_picture() {
+    for help in [false, true] {
+        for width in 0..100 {
+            for height in 0..30 {
+                let mut state = fleet();
+                press(
+                    &mut state,
+                    if help {
+                        &[Key::Char('?')]
+                    } else {
+                        &[Key::Tab, Key::Char('s')]
+                    },
+                );
+                picture(&mut state, (width, height), true);
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_names_are_escaped() {
+    let mut state = fleet();
+    let hostile = "x\u{1b}]0;taken\u{7}\u{202e}\n";
+    let listed = listed(hostile, hostile, hostile, hostile);
+    for event in [
+        Event::Listed {
+            node: "laptop".to_owned(),
+            units: vec![listed],
+            files: None,
+        },
+        Event::UnitState {
+            node: "laptop".to_owned(),
+            unit: hostile.to_owned(),
+            active: hostile.to_owned(),
+            sub: hostile.to_owned(),
+            is_real: true,
+        },
+        Event::ManagerLost(hostile.to_owned()),
+    ] {
+        state.handle(3_600, event, &mut Vec::new());
+        let buffer = picture(&mut state, (200, 40), true);
+        let text = lines(&buffer).concat();
+        assert!(text.contains(r"x\x1b]0;taken\x07\u{202e}\x0a"), "{text}");
+        let is_hostile = crate::ctl::output::is_hostile;
+        assert!(!text.chars().any(is_hostile), "{text}");
+    }
+}
+
+#[test]
+fn words_tell_without_colours_what_colours_tell() {
+    let mut state = fleet();
+    let colours = |buffer: &Buffer| {
+        let colours = buffer.content.iter().map(|cell| cell.fg);
+        colours.filter(|colour| *colour != Color::Reset).count()
+    };
+    assert!(colours(&picture(&mut state, (80, 24), true)) > 0);
+    let buffer = picture(&mut state, (80, 24), false);
+    assert_eq!(colours(&buffer), 0);
+    let is_chosen = |cell: &ratatui_core::buffer::Cell| cell.modifier.contains(Modifier::REVERSED);
+    assert!(buffer.content.iter().any(is_chosen));
+}
