@@ -214,6 +214,7 @@ fn pages_have_no_mistakes_of_form() {
         "hirte-state.5",
         "hirte.1",
         "hirte.conf.5",
+        "hirtectl-top.1",
         "hirtectl.1",
     ] {
         assert!(names.contains(&name), "{name}");
