@@ -181,6 +181,46 @@ fn other_hosts_and_pages_are_refused() {
     );
 }
 
+/// The table of options in docs/dashboard.md, from which the manual page has its own.
+#[test]
+fn every_option_is_documented() {
+    let output = std::process::Command::new(daemons::program("hirte-dashboard"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let (_, options) = help.split_once("\nOptions:\n").unwrap();
+    let mut offered: Vec<String> = options
+        .lines()
+        .filter_map(|line| line.strip_prefix("  -"))
+        .map(|line| format!("`-{}`", line.split("  ").next().unwrap()))
+        .map(|option| option.replace(", ", "`, `"))
+        .filter(|option| !option.contains("--help"))
+        .collect();
+    offered.push("`-h`, `--help`".to_owned());
+    let document = include_str!("../docs/dashboard.md");
+    let (_, table) = document.split_once("\n## Command line\n").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let written: Vec<String> = rows
+        .map(|row| format!("`{}", row.split(" | ").next().unwrap()))
+        .take(offered.len())
+        .collect();
+    assert_eq!(written, offered);
+    for (options, text) in [
+        (&["--version"][..], env!("CARGO_PKG_VERSION")),
+        (&["--listen", "nowhere"], "nowhere"),
+        (&["--bogus"], "--bogus"),
+    ] {
+        let output = std::process::Command::new(daemons::program("hirte-dashboard"))
+            .args(options)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.success(), options == ["--version"]);
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(told.contains(text), "{told}");
+    }
+}
+
 /// An agent that accepts whatever job is asked for.
 fn accept_job(agent: &mut Connection<TcpStream>, member: &str) -> (String, u32) {
     let call = agent.called(member);

@@ -7,17 +7,19 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Licences that a crate may have; those of `deny.toml`.
-const LICENCES: [&str; 4] = ["Apache-2.0", "BSD-3-Clause", "MIT", "Unicode-3.0"];
+const LICENCES: [&str; 5] = ["Apache-2.0", "BSD-3-Clause", "MIT", "Unicode-3.0", "Zlib"];
 
 /// The only source besides this package; as `Cargo.lock` writes it.
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// What `Cargo.toml` may name. A further crate needs its reason there and a place here.
-const DIRECT: [&str; 13] = [
+const DIRECT: [&str; 15] = [
     "argh",
     "env_logger",
+    "hyper",
     "listenfd",
     "log",
+    "ratatui-core",
     "rustix",
     "sd-notify",
     "serde",
@@ -32,7 +34,7 @@ const DIRECT: [&str; 13] = [
 /// Crates of which two versions are built, and why that is accepted; those of `deny.toml`.
 const DUPLICATES: [(&str, &str); 1] = [(
     "syn",
-    "argh_derive needs syn 2; both run in the compiler only",
+    "argh_derive and strum_macros need syn 2; both run in the compiler only",
 )];
 
 /// Targets for which hirte is built; those of `deny.toml`.
@@ -45,12 +47,18 @@ const TARGETS: [&str; 6] = [
     "aarch64-unknown-linux-musl",
 ];
 
-/// `cargo metadata` of the locked packages: of all, or of those that `target` needs. Asks the
+/// `cargo metadata` of the locked packages, with every feature: of all, or of those that `target` needs. Asks the
 /// network only for packages that have never been downloaded here.
 fn metadata(target: Option<&str>) -> Value {
     let run = |network: &[&str]| {
         Command::new(env!("CARGO"))
-            .args(["metadata", "--locked", "--format-version", "1"])
+            .args([
+                "metadata",
+                "--locked",
+                "--all-features",
+                "--format-version",
+                "1",
+            ])
             .args(target.map(|target| format!("--filter-platform={target}")))
             .args(network)
             // Flags for this machine's builds, with which rustc may refuse another target.

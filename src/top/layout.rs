@@ -118,13 +118,14 @@ pub(super) struct Columns {
 impl Columns {
     /// Those of a list of this width, of one node or of all.
     pub fn of(width: u16, has_node: bool) -> Self {
-        let state = if width >= 76 { 12 } else { 8 };
+        // "deactivating" and "auto-restart", or "inactive" and "listening".
+        let (active, sub) = if width >= 76 { (12, 12) } else { (8, 9) };
         let fixed = [
             ("NODE", if has_node { 12 } else { 0 }),
             ("UNIT", 0),
             ("LOAD", if width >= 76 { 9 } else { 0 }),
-            ("ACTIVE", state),
-            ("SUB", state),
+            ("ACTIVE", active),
+            ("SUB", sub),
         ];
         let taken: u16 = fixed
             .iter()

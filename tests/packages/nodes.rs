@@ -155,7 +155,11 @@ pub fn is_gone(node: &Node, before: &[String], further: &[&str]) {
         let loaded = node.systemctl(&["show", "--property=LoadState", "--value", unit]);
         assert_eq!(loaded, "not-found", "{unit}");
     }
-    assert_eq!(node.run(&["pgrep", "-x", "hirte|hirte-agent|hirte-dashboard"]).stdout, "");
+    assert_eq!(
+        node.run(&["pgrep", "-x", "hirte|hirte-agent|hirte-dashboard"])
+            .stdout,
+        ""
+    );
     let left: Vec<String> = traces(node)
         .into_iter()
         .filter(|path| !before.contains(path))

@@ -34,6 +34,14 @@ pub fn install_tree(executables: &Path) -> PathBuf {
     TREE.get_or_init(make).clone()
 }
 
+/// What is installed besides the three programs: what this test was built with.
+const WITH: &[&str] = &[
+    #[cfg(feature = "dashboard")]
+    "--with-dashboard",
+    #[cfg(feature = "top")]
+    "--with-top",
+];
+
 fn install(executables: &Path) -> PathBuf {
     let tree =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("install-{}", std::process::id()));
@@ -42,8 +50,7 @@ fn install(executables: &Path) -> PathBuf {
         .arg(&tree)
         .arg("--bindir-from")
         .arg(executables)
-        .args(cfg!(feature = "dashboard").then_some("--with-dashboard"))
-        .args(cfg!(feature = "top").then_some("--with-top"))
+        .args(WITH)
         .output()
         .expect("data/install runs");
     assert!(

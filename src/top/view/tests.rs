@@ -90,21 +90,81 @@ fn shown(state: &mut State, size: (u16, u16)) -> Vec<String> {
 
 #[test]
 fn all_lists_are_there_on_a_usual_terminal() {
+    let seen = shown(&mut fleet(), (80, 24));
     assert_eq!(
-        shown(&mut fleet(), (80, 24)),
+        seen[..6],
         [
-            "hirte degraded  1 of 2 nodes  1 jobs  2 units  1 failed          since 01:00:00",
-            "▶ Nodes ────────────── ─ Units (1 of 2) ───────────────────────────────────────",
-            "all nodes     degrade  NODE             UNIT            LOAD      ACTIVE   SUB",
-            "laptop        1 faile  laptop           db.service      loaded    failed   failed",
+            "hirte degraded  1 of 2 nodes  1 failed  1 job  2 units            since 01:00:00",
+            "▶ Nodes ─────────────── ─ Units (1 of 2) ───────────────────────────────────────",
+            "all nodes      degraded NODE         UNIT                     ACTIVE   SUB",
+            "laptop         1 failed laptop       db.service               failed   failed",
+            "rpi4            offline laptop       web.service              inactive dead",
             "",
+        ]
+    );
+    assert_eq!(
+        seen[16..19],
+        [
+            "─ Jobs (1) ──────────── ─ Log ──────────────────────────────────────────────────",
+            "start db.service lapto… 01:00:00 laptop web.service inactive (dead)",
+            "",
+        ]
+    );
+    let keys = "Tab list  Enter look  s start  t stop  r restart  / filter  h help  q quit";
+    assert_eq!(seen[23], keys);
+}
+
+#[test]
+fn a_large_terminal_tells_more() {
+    let mut state = fleet();
+    press(&mut state, &[Key::Down, Key::Tab]);
+    let seen = shown(&mut state, (132, 40));
+    assert_eq!(
+        seen[1..5],
+        [
+            "─ Nodes ────────────────────────────── ▶ Units of laptop (1 of 2) \
+             ──────────────────────────────────────────────────────────────────",
+            "all nodes                     degraded UNIT                   LOAD      ACTIVE       \
+             SUB          DESCRIPTION",
+            "laptop                        1 failed db.service             loaded    failed       \
+             failed       Data",
+            "rpi4            offline since 01:01:01 web.service            loaded    inactive     \
+             dead         The web server",
         ]
     );
 }
 
 #[test]
 fn one_list_is_there_on_a_small_terminal() {
-    assert_eq!(shown(&mut fleet(), (40, 10)), [""]);
+    let mut state = fleet();
+    assert_eq!(
+        shown(&mut state, (40, 10))[..5],
+        [
+            "hirte degraded  1 of 2 nodes  1 failed",
+            "▶ Nodes ────────────────────────────────",
+            "all nodes                       degraded",
+            "laptop                          1 failed",
+            "rpi4              offline since 01:01:01",
+        ]
+    );
+    press(&mut state, &[Key::Down, Key::Tab]);
+    let seen = shown(&mut state, (40, 10));
+    assert_eq!(seen[1], "▶ Units of laptop (1 of 2) ─────────────");
+    assert_eq!(seen[3], "db.service            failed   failed");
+    assert_eq!(seen[9], "Tab list  Enter look  h help  q quit");
+}
+
+#[test]
+fn the_last_line_asks_and_tells() {
+    let mut state = fleet();
+    let last = |state: &mut State| shown(state, (80, 24)).pop().unwrap();
+    last(&mut state);
+    press(&mut state, &[Key::Tab, Key::Char('s')]);
+    assert_eq!(last(&mut state), "Start db.service on laptop? y/n");
+    press(&mut state, &[Key::Char('y')]);
+    assert_eq!(last(&mut state), "Asked laptop to start db.service");
+    press(&mut state, &[Key::Char('/'), Key::Char('w')]);
+    assert_eq!(last(&mut state), "/w_");
 }
 
 #[test]
