@@ -184,3 +184,111 @@ impl Drop for Follower {
         self.feed.0.borrow_mut().followers -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn feed() -> Feed {
+        let feed = Feed::new("e".to_owned(), None);
+        feed.change(|model| {
+            model.connected(1);
+            model.nodes_listed(&[("rpi4", false)]);
+        });
+        feed.tell(1);
+        feed
+    }
+
+    /// Changes something and tells it.
+    fn change(feed: &Feed, time: Time) {
+        feed.change(|model| model.node_connection(time, "rpi4", time % 2 == 0));
+        feed.tell(time);
+    }
+
+    /// Name and id of the next event.
+    fn next(follower: &mut Follower) -> Option<String> {
+        let event = follower.next(1, Waker::noop())?;
+        let text = String::from_utf8(event.to_vec()).unwrap();
+        assert!(
+            text.ends_with("\n\n") && text.lines().count() == 4,
+            "{text}"
+        );
+        let lines: Vec<&str> = text.lines().take(2).collect();
+        Some(lines.join(" "))
+    }
+
+    fn told(name: &str, number: u64) -> Option<String> {
+        Some(format!("event: {name} id: e-{number}"))
+    }
+
+    #[test]
+    fn a_follower_gets_everything_and_then_each_change() {
+        let feed = feed();
+        let mut follower = feed.follow(None).unwrap();
+        assert_eq!(next(&mut follower), told("all", 1));
+        assert_eq!(next(&mut follower), None);
+        change(&feed, 2);
+        change(&feed, 3);
+        feed.tell(4);
+        assert_eq!(next(&mut follower), told("change", 2));
+        assert_eq!(next(&mut follower), told("change", 3));
+        assert_eq!(next(&mut follower), None);
+        let mut back = feed.follow(Some("e-2")).unwrap();
+        assert_eq!(next(&mut back), told("change", 3));
+        for id in ["e-4", "f-2", "e", "-", "e-x"] {
+            let mut stranger = feed.follow(Some(id)).unwrap();
+            assert_eq!(next(&mut stranger), told("all", 3), "{id}");
+        }
+    }
+
+    #[test]
+    fn who_is_too_far_behind_gets_everything_anew() {
+        let feed = feed();
+        let mut follower = feed.follow(None).unwrap();
+        next(&mut follower);
+        let mut time = 2;
+        while feed.0.borrow().kept_bytes < limits::DASHBOARD_KEPT_CHANGES - 1000 {
+            change(&feed, time);
+            time += 1;
+        }
+        let before = feed.0.borrow().kept.len();
+        for _ in 0..100 {
+            change(&feed, time);
+            time += 1;
+        }
+        let state = feed.0.borrow();
+        assert!(state.kept.len() < before + 100);
+        assert!(state.kept_bytes <= limits::DASHBOARD_KEPT_CHANGES);
+        let last = state.last;
+        drop(state);
+        assert_eq!(next(&mut follower), told("all", last));
+        assert_eq!(next(&mut follower), None);
+    }
+
+    #[test]
+    fn followers_are_counted() {
+        let feed = feed();
+        let followers: Vec<Follower> = (0..limits::MAX_HTTP_FOLLOWERS)
+            .map(|_| feed.follow(None).unwrap())
+            .collect();
+        assert!(feed.follow(None).is_none());
+        drop(followers);
+        assert!(feed.follow(None).is_some());
+    }
+
+    #[test]
+    fn a_token_is_compared_whole() {
+        let feed = Feed::new(String::new(), Some("token".to_owned()));
+        for (given, is_right) in [
+            ("token", true),
+            ("toke", false),
+            ("tokens", false),
+            ("", false),
+        ] {
+            assert_eq!(feed.is_token(given.as_bytes()), Some(is_right), "{given}");
+        }
+        assert_eq!(Feed::new(String::new(), None).is_token(b"token"), None);
+    }
+}

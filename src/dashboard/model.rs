@@ -539,3 +539,6 @@ fn json(value: &impl Serialize) -> String {
     // Plain structures with text keys, which always can be written.
     serde_json::to_string(value).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
