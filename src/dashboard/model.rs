@@ -5,10 +5,13 @@
 //! ([`Model::take_changes`]). A change names what is, not what happened, so that one that comes twice
 //! does no harm.
 
+mod record;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Serialize;
 
+use self::record::{ChangesRecord, Gone, Snapshot, UnitRecord, json};
 use crate::limits;
 
 /// The unit by which a monitor tells of a subscription to all units.
@@ -145,53 +148,6 @@ pub enum Told {
     Everything,
     /// This, as JSON.
     Changes(String),
-}
-
-/// A unit in JSON.
-#[derive(Serialize)]
-struct UnitRecord<'a> {
-    node: &'a str,
-    name: &'a str,
-    #[serde(flatten)]
-    unit: &'a Unit,
-}
-
-/// The name of a unit that is gone.
-#[derive(Serialize)]
-struct Gone<'a> {
-    node: &'a str,
-    name: &'a str,
-}
-
-#[derive(Serialize)]
-struct Snapshot<'a> {
-    version: &'static str,
-    now: Time,
-    /// The token of requests for jobs; absent where there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    control: Option<&'a str>,
-    manager: &'a Manager,
-    nodes: &'a [Node],
-    units: Vec<UnitRecord<'a>>,
-    jobs: Vec<&'a Job>,
-    events: &'a VecDeque<Event>,
-}
-
-#[derive(Serialize)]
-struct ChangesRecord<'a> {
-    now: Time,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    manager: Option<&'a Manager>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nodes: Option<&'a [Node]>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    units: Vec<UnitRecord<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    gone: Vec<Gone<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    jobs: Option<Vec<&'a Job>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    events: Vec<&'a Event>,
 }
 
 impl Unit {
@@ -533,11 +489,6 @@ impl Model {
         let online = self.nodes.iter().filter(|node| node.online).count();
         (online, self.nodes.len())
     }
-}
-
-fn json(value: &impl Serialize) -> String {
-    // Plain structures with text keys, which always can be written.
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 #[cfg(test)]
