@@ -181,6 +181,38 @@ fn other_hosts_and_pages_are_refused() {
     );
 }
 
+/// As behind a reverse proxy on a Unix socket.
+#[test]
+fn sockets_of_systemd_are_taken() {
+    let manager = Manager::start();
+    let folder = daemons::Folder::new();
+    let socket = folder.path("socket");
+    let bus = format!(
+        "DBUS_SYSTEM_BUS_ADDRESS=unix:path={}",
+        manager.bus.socket().display()
+    );
+    let mut process = std::process::Command::new("systemd-socket-activate")
+        .arg("--listen")
+        .arg(&socket)
+        .args(["--setenv", &bus])
+        .arg(daemons::program("hirte-dashboard"))
+        .args(["--host", "fleet.example"])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    within(SOON, "it listens", || socket.exists());
+    for (host, status) in [("fleet.example", 200), ("evil.example", 403)] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let answer = read_answer(&mut BufReader::new(stream), true).unwrap();
+        assert_eq!(answer.status, status, "{host}");
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
 /// The table of options in docs/dashboard.md, from which the manual page has its own.
 #[test]
 fn every_option_is_documented() {

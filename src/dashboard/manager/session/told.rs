@@ -1,7 +1,5 @@
 //! What the manager tells and answers, as changes of the model.
 
-use std::collections::BTreeMap;
-
 use log::debug;
 
 use super::{ALL, Asked, Session, millis};
@@ -13,7 +11,7 @@ use crate::{
     },
     ctl::{
         Error, Subject,
-        call::{Answer, Call, Variant, decode, decode_with, properties, property},
+        call::{Answer, Call, Properties, Variant, decode, decode_with, properties, property},
         list_jobs,
     },
     dashboard::{
@@ -49,31 +47,21 @@ impl Session {
                     .change(|model| model.node_connection(millis(), node, is_online));
                 self.ask_node(node);
             }
-            // Of the properties of the manager only the nodes concern the page, and those of a job
-            // are few.
             "PropertiesChanged" if message.path == MANAGER_PATH => {
-                self.ask(Call::manager("ListNodes", &()), Asked::Nodes);
+                if changed(body)?.contains_key("Nodes") {
+                    self.ask(Call::manager("ListNodes", &()), Asked::Nodes);
+                }
             }
             "PropertiesChanged" => {
                 let id = message.path.strip_prefix(JOB_PARENT_PATH);
                 let id = id.and_then(|id| id.strip_prefix('/')?.parse().ok());
-                if let Some(id) = id {
-                    self.job_changed(id, body)?;
+                if let Some(id) = id
+                    && let Ok(state) = property::<&str>(&changed(body)?, "State")
+                {
+                    self.feed.change(|model| model.job_state(id, state));
                 }
             }
             _ => {}
-        }
-        Ok(())
-    }
-
-    fn job_changed(&mut self, id: u32, body: &Body) -> Result<(), Error> {
-        type Changed<'b> = (&'b str, BTreeMap<&'b str, Variant<'b>>);
-        let (_, changed): Changed<'_> =
-            decode_with("PropertiesChanged", body, "sa{sv}as", |reader| {
-                Ok((reader.str()?, Variant::read_all(reader)?))
-            })?;
-        if let Ok(state) = property::<&str>(&changed, "State") {
-            self.feed.change(|model| model.job_state(id, state));
         }
         Ok(())
     }
@@ -151,8 +139,10 @@ impl Session {
             .iter()
             .map(|(name, _, state)| (*name, *state == "online"))
             .collect();
+        let is_new = |(name, _): &&(&str, bool)| !self.feed.read(|model| model.knows_node(name));
+        let news: Vec<&str> = nodes.iter().filter(is_new).map(|(name, _)| *name).collect();
         self.feed.change(|model| model.nodes_listed(&nodes));
-        for (name, _) in nodes {
+        for name in news {
             self.ask_node(name);
         }
         Ok(())
@@ -213,6 +203,14 @@ impl Session {
         });
         Ok(())
     }
+}
+
+/// The properties that a signal tells anew.
+fn changed(body: &Body) -> Result<Properties<'_>, Error> {
+    decode_with("PropertiesChanged", body, "sa{sv}as", |reader| {
+        reader.str()?;
+        Variant::read_all(reader)
+    })
 }
 
 /// The unit of a file that can be started as it is.
