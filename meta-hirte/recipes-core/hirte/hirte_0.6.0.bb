@@ -1,7 +1,7 @@
 SUMMARY = "Control of systemd services across several computers: the manager"
 SUMMARY:${PN}-agent = "Control of systemd services across several computers: the agent of a node"
 SUMMARY:hirtectl = "Control of systemd services across several computers: the administrator's tool"
-SUMMARY:hirtectl-top = "Control of systemd services across several computers: a live view in the terminal"
+SUMMARY:hirtectl-top = "Control of systemd services across several computers: a live view for terminals"
 SUMMARY:${PN}-dashboard = "Control of systemd services across several computers: a web page"
 DESCRIPTION = "hirte controls the systemd services of several computers from one place: a manager (hirte), an agent on each computer (hirte-agent) and the administrator's tool (hirtectl)."
 
