@@ -270,6 +270,8 @@ fn loses_and_finds(browser: &Browser, fleet: &Fleet) {
     laptop.systemctl(&["stop", "hirte"]);
     browser.wait("document.querySelector('#link').textContent === 'no manager'");
     browser.wait("!document.querySelector('#banner').hidden && document.body.matches('.stale')");
+    picture(browser, "lost", (900, 480), false);
+    browser.look(DESK, false);
     laptop.systemctl(&["start", "hirte"]);
     browser.wait("document.querySelector('#banner').hidden");
     browser.wait(&format!("{} === 'active'", state("web.service")));
