@@ -51,7 +51,13 @@ const TARGETS: [&str; 6] = [
 fn metadata(target: Option<&str>) -> Value {
     let run = |network: &[&str]| {
         Command::new(env!("CARGO"))
-            .args(["metadata", "--locked", "--all-features", "--format-version", "1"])
+            .args([
+                "metadata",
+                "--locked",
+                "--all-features",
+                "--format-version",
+                "1",
+            ])
             .args(target.map(|target| format!("--filter-platform={target}")))
             .args(network)
             // Flags for this machine's builds, with which rustc may refuse another target.
