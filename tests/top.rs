@@ -15,7 +15,10 @@ mod lab;
 mod tree;
 
 use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -378,4 +381,41 @@ fn ends_by_signals(terminal: &Terminal<'_>) {
     terminal.enter("hirtectl top nowhere");
     terminal.line(&["Node 'nowhere' is not known to the manager"]);
     terminal.shell(5);
+}
+
+/// `hirtectl top` is nothing but the program beside it, or else in `PATH`.
+#[test]
+fn hirtectl_runs_the_view_or_says_where_it_is() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("top-{}", std::process::id()));
+    let elsewhere = folder.join("elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    let hirtectl = folder.join("hirtectl");
+    fs::copy(
+        tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl")),
+        &hirtectl,
+    )
+    .unwrap();
+    let run = || {
+        let mut command = Command::new(&hirtectl);
+        command.args(["top", "rpi4"]).env("PATH", &elsewhere);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let missing =
+        "The live view is not installed: it is the package hirtectl-top (cargo feature 'top')\n";
+    assert_eq!(run(), (Some(1), missing.to_owned()));
+    for (place, name) in [(&elsewhere, "found"), (&folder, "beside")] {
+        let program = place.join("hirtectl-top");
+        fs::write(&program, format!("#!/bin/sh\necho {name} \"$@\"\nexit 7\n")).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(run(), (Some(7), format!("{name} -- rpi4\n")));
+    }
+    fs::set_permissions(folder.join("hirtectl-top"), Permissions::from_mode(0o644)).unwrap();
+    let (status, text) = run();
+    assert!(
+        status == Some(1) && text.contains("hirtectl-top: Permission denied"),
+        "{text}"
+    );
+    fs::remove_dir_all(&folder).unwrap();
 }
