@@ -15,7 +15,10 @@ mod lab;
 mod tree;
 
 use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -30,21 +33,35 @@ const BEFORE: &str = "before-the-view";
 struct Terminal<'n> {
     node: &'n Node,
     name: &'static str,
+    /// The settings that it has for a shell.
+    before: String,
 }
 
 impl<'n> Terminal<'n> {
     fn open(node: &'n Node, name: &'static str, columns: u16, rows: u16) -> Self {
-        let terminal = Self { node, name };
+        let mut terminal = Self {
+            node,
+            name,
+            before: String::new(),
+        };
         let (columns, rows) = (columns.to_string(), rows.to_string());
         let size = ["-x", &columns, "-y", &rows];
         // The shell says when it has a prompt, and how the last command ended.
         let shell = "env PS1='[$?]$ ' sh";
         terminal.tmux(&[&["new-session", "-d"], &size[..], &[shell]].concat());
+        terminal.wait("prompt", |screen| screen.starts_with("[0]$"));
         terminal.enter(&format!("echo {BEFORE}"));
         terminal.wait("the shell's answer", |screen| {
             screen.contains(&format!("\n{BEFORE}"))
         });
+        terminal.before = terminal.settings();
         terminal
+    }
+
+    /// What the kernel does with keys and output (stty(1)).
+    fn settings(&self) -> String {
+        let device = self.tmux(&["display-message", "-p", "#{pane_tty}"]);
+        self.node.ok(&["stty", "-g", "-F", &device])
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
@@ -110,15 +127,7 @@ impl<'n> Terminal<'n> {
             screen.trim_end().ends_with(&format!("[{status}]$"))
         });
         assert!(screen.contains(BEFORE), "{screen}");
-        let settings = self.node.ok(&[
-            "stty",
-            "-a",
-            "-F",
-            &self.tmux(&["display-message", "-p", "#{pane_tty}"]),
-        ]);
-        for setting in [" icanon", " echo ", " isig", " opost"] {
-            assert!(settings.contains(setting), "{settings}");
-        }
+        assert_eq!(self.settings(), self.before, "the terminal's settings");
         let cursor = self.tmux(&["display-message", "-p", "#{cursor_flag} #{alternate_on}"]);
         assert_eq!(cursor, "1 0", "the cursor is seen on the first screen");
     }
@@ -148,7 +157,7 @@ fn the_view_shows_the_fleet_and_its_keys_act_on_it() {
     rpi4.systemctl(&["daemon-reload"]);
     needs_a_terminal(&laptop);
 
-    let terminal = Terminal::open(&laptop, "wide", 120, 30);
+    let terminal = Terminal::open(&laptop, "top", 140, 30);
     terminal.enter("hirtectl top");
     shows_the_fleet(&terminal);
     acts_on_a_unit(&terminal, &rpi4);
@@ -209,9 +218,7 @@ fn acts_on_a_unit(terminal: &Terminal<'_>, rpi4: &Node) {
     terminal.wait("end of the question", |screen| !screen.contains("y/n"));
     assert_eq!(is_active(rpi4, "httpd.service"), "inactive");
 
-    terminal.keys(&["a"]);
-    terminal.line(&["Units of rpi4, with 'HTTPD' (0 of 0)"]);
-    terminal.keys(&["a", "a", "s", "y"]);
+    terminal.keys(&["s", "y"]);
     terminal.line(&["rpi4 httpd.service start: done"]);
     assert_eq!(is_active(rpi4, "httpd.service"), "active");
     terminal.line(&["rpi4 httpd.service active (running)"]);
@@ -257,7 +264,8 @@ fn tells_of_failures(terminal: &Terminal<'_>, rpi4: &Node) {
     terminal.keys(&["i"]);
     terminal.line(&["Active: failed (Result: exit-code)"]);
     terminal.line(&["rpi4 sh[", "it is broken"]);
-    terminal.keys(&["Escape", "f"]);
+    terminal.keys(&["q", "f"]);
+    terminal.line(&["Units of rpi4 ("]);
     rpi4.systemctl(&["reset-failed"]);
     terminal.wait("end of the failure", |screen| !screen.contains("1 failed"));
 }
@@ -292,7 +300,7 @@ fn fits_any_size(terminal: &Terminal<'_>) {
     terminal.tmux(&["resize-window", "-x", "80", "-y", "24"]);
     terminal.line(&["Nodes", "Units of rpi4"]);
     terminal.line(&["Jobs (0)", "▶ Log"]);
-    terminal.line(&["UNIT", "LOAD", "ACTIVE", "SUB"]);
+    terminal.line(&["UNIT", "ACTIVE", "SUB"]);
 }
 
 /// CPU time of the view so far, in clock ticks, and how often it was woken.
@@ -333,7 +341,7 @@ fn goes_with_the_node(terminal: &Terminal<'_>, lab: &Lab, [laptop, rpi4]: [&Node
     terminal.line(&["▶ Units of rpi4"]);
     // What was there is still shown, faint.
     let screen = terminal.coloured();
-    let row = screen.lines().find(|line| line.contains("dbus.service"));
+    let row = screen.lines().find(|line| line.contains("init.scope"));
     assert!(row.is_some_and(|row| row.contains("\u{1b}[2m")), "{screen}");
     terminal.keys(&["s"]);
     terminal.line(&["Node 'rpi4' is offline"]);
@@ -342,7 +350,7 @@ fn goes_with_the_node(terminal: &Terminal<'_>, lab: &Lab, [laptop, rpi4]: [&Node
     terminal.line(&["hirte up", "2 of 2 nodes"]);
     terminal.wait("plain row", |_| {
         let screen = terminal.coloured();
-        let row = screen.lines().find(|line| line.contains("dbus.service"));
+        let row = screen.lines().find(|line| line.contains("init.scope"));
         row.is_some_and(|row| row.contains("\u{1b}[32m"))
     });
 }
@@ -373,4 +381,41 @@ fn ends_by_signals(terminal: &Terminal<'_>) {
     terminal.enter("hirtectl top nowhere");
     terminal.line(&["Node 'nowhere' is not known to the manager"]);
     terminal.shell(5);
+}
+
+/// `hirtectl top` is nothing but the program beside it, or else in `PATH`.
+#[test]
+fn hirtectl_runs_the_view_or_says_where_it_is() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("top-{}", std::process::id()));
+    let elsewhere = folder.join("elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    let hirtectl = folder.join("hirtectl");
+    fs::copy(
+        tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl")),
+        &hirtectl,
+    )
+    .unwrap();
+    let run = || {
+        let mut command = Command::new(&hirtectl);
+        command.args(["top", "rpi4"]).env("PATH", &elsewhere);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let missing =
+        "The live view is not installed: it is the package hirtectl-top (cargo feature 'top')\n";
+    assert_eq!(run(), (Some(1), missing.to_owned()));
+    for (place, name) in [(&elsewhere, "found"), (&folder, "beside")] {
+        let program = place.join("hirtectl-top");
+        fs::write(&program, format!("#!/bin/sh\necho {name} \"$@\"\nexit 7\n")).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(run(), (Some(7), format!("{name} -- rpi4\n")));
+    }
+    fs::set_permissions(folder.join("hirtectl-top"), Permissions::from_mode(0o644)).unwrap();
+    let (status, text) = run();
+    assert!(
+        status == Some(1) && text.contains("hirtectl-top: Permission denied"),
+        "{text}"
+    );
+    fs::remove_dir_all(&folder).unwrap();
 }

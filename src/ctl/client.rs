@@ -47,6 +47,7 @@ pub(crate) fn block_on<F: Future>(main: impl FnOnce(Executor) -> F) -> F::Output
 
 /// A signal that [`Client::watch`] or [`Client::watch_jobs`] asked for.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub(crate) enum Signal {
     /// The manager's name has another owner, or none.
     ManagerLeft,

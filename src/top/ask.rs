@@ -66,7 +66,7 @@ impl Asker {
                 let reason = error.to_string();
                 Some(Event::Refused { of, reason })
             }),
-            Action::Suspend | Action::Quit => {}
+            Action::Redraw | Action::Suspend | Action::Quit => {}
         }
     }
 

@@ -119,7 +119,7 @@ impl Columns {
     /// Those of a list of this width, of one node or of all.
     pub fn of(width: u16, has_node: bool) -> Self {
         // "deactivating" and "auto-restart", or "inactive" and "listening".
-        let (active, sub) = if width >= 76 { (12, 12) } else { (8, 9) };
+        let (active, sub) = if width >= 100 { (12, 12) } else { (8, 9) };
         let fixed = [
             ("NODE", if has_node { 12 } else { 0 }),
             ("UNIT", 0),
@@ -133,7 +133,7 @@ impl Columns {
             .sum();
         let left = width.saturating_sub(taken);
         // Names are what one looks for; a description needs a place worth it.
-        let unit = if left >= 60 { left * 9 / 20 } else { left };
+        let unit = if left >= 50 { left * 11 / 20 } else { left };
         let mut columns = Self { all: Vec::new() };
         let mut x = 0;
         let mut add = |title, width: u16| {

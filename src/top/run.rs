@@ -142,6 +142,7 @@ impl View {
         for action in actions {
             match action {
                 Action::Quit => return Ok(Some(0)),
+                Action::Redraw => self.terminal.clear()?,
                 Action::Suspend => self.suspend()?,
                 action => asker.carry_out(action),
             }

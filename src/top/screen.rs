@@ -5,7 +5,7 @@ use std::{
     io,
     os::fd::AsFd,
     panic,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, Once, PoisonError},
 };
 
 use ratatui_core::{
@@ -22,6 +22,8 @@ use rustix::{
 /// How the terminal was before; none while it is not ours.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
+static LEAVES_ON_PANIC: Once = Once::new();
+
 /// The second screen of xterm and all that follow it, without a cursor, empty.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[0m\x1b[2J\x1b[H";
 /// Emptied for terminals that have one screen only.
@@ -35,11 +37,13 @@ pub(super) fn enter() -> io::Result<()> {
         let mut before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner);
         if before.is_none() {
             *before = Some(tcgetattr(&stdin)?);
-            let usual = panic::take_hook();
-            panic::set_hook(Box::new(move |panic| {
-                leave();
-                usual(panic);
-            }));
+            LEAVES_ON_PANIC.call_once(|| {
+                let usual = panic::take_hook();
+                panic::set_hook(Box::new(move |panic| {
+                    leave();
+                    usual(panic);
+                }));
+            });
         }
         if let Some(before) = &*before {
             let mut raw = before.clone();

@@ -137,8 +137,9 @@ impl View<'_> {
             return area;
         }
         let has_focus = pane.is_none_or(|pane| pane == self.state.focus);
+        // The title lies on a faint rule.
         let (mark, style) = if has_focus {
-            ("▶", BOLD)
+            ("▶", BOLD.remove_modifier(Modifier::DIM))
         } else {
             ("─", FAINT)
         };

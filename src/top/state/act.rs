@@ -24,6 +24,7 @@ pub(in crate::top) const KEYS: &[(&str, &str)] = &[
     ("a", "show loaded, active, or all installed units"),
     ("Esc", "close this, or end the filter"),
     ("h, ?", "this help"),
+    ("Ctrl-L, Ctrl-Z", "draw again, suspend"),
     ("q, Ctrl-C", "quit"),
 ];
 
@@ -33,6 +34,7 @@ impl State {
         self.notice = None;
         match key {
             Key::Ctrl('c') => return actions.push(Action::Quit),
+            Key::Ctrl('l') => return actions.push(Action::Redraw),
             Key::Ctrl('z') => return actions.push(Action::Suspend),
             _ => {}
         }

@@ -232,7 +232,7 @@ impl Fleet {
             unit.has_file = true;
             if is_new {
                 unit.presence = Presence::Installed;
-                unit.load = if is_masked { "masked" } else { "" }.to_owned();
+                unit.load = String::from(if is_masked { "masked" } else { "" });
             }
         }
     }

@@ -106,6 +106,8 @@ pub(super) enum Action {
     Look(Target),
     /// Ask for a job.
     Request(JobKind, Target),
+    /// Draw all of the picture again.
+    Redraw,
     /// Stop as Ctrl-Z does.
     Suspend,
     Quit,
@@ -262,7 +264,7 @@ impl State {
                 is_real,
             } => self.unit_state(
                 now_s,
-                Target { node, unit },
+                &Target { node, unit },
                 (active, sub),
                 is_real,
                 actions,
@@ -284,7 +286,7 @@ impl State {
                 node,
                 unit,
                 result,
-            } => self.job_ended(now_s, id, Target { node, unit }, &result),
+            } => self.job_ended(now_s, id, &Target { node, unit }, &result),
             Event::Page { of, lines } => self.page_came(&of, lines, actions),
             Event::Refused { of, reason } => {
                 self.asked.retain(|(_, asked)| *asked != of);
@@ -370,7 +372,7 @@ impl State {
     fn unit_state(
         &mut self,
         now_s: u64,
-        of: Target,
+        of: &Target,
         (active, sub): (String, String),
         is_real: bool,
         actions: &mut Vec<Action>,
@@ -397,7 +399,7 @@ impl State {
         if is_real && !of.unit.starts_with(STREAMS) {
             self.log.add(now_s, of.names(), &words, tone);
         }
-        self.page_changed(&of, actions);
+        self.page_changed(of, actions);
     }
 
     fn unit_removed(&mut self, node: &str, unit: &str, is_real: bool, actions: &mut Vec<Action>) {
@@ -418,9 +420,9 @@ impl State {
         }
     }
 
-    fn job_ended(&mut self, now_s: u64, id: u32, of: Target, result: &str) {
+    fn job_ended(&mut self, now_s: u64, id: u32, of: &Target, result: &str) {
         let known = self.fleet.jobs.remove(&id).map(|job| job.kind);
-        let asked = self.asked.iter().position(|(_, asked)| *asked == of);
+        let asked = self.asked.iter().position(|(_, asked)| asked == of);
         let asked = asked.and_then(|index| self.asked.remove(index));
         let kind = known
             .or_else(|| asked.map(|(kind, _)| kind.as_str().to_owned()))

@@ -1,4 +1,4 @@
-use ratatui_core::{backend::TestBackend, terminal::Terminal};
+use ratatui_core::{backend::TestBackend, buffer::Cell, terminal::Terminal};
 
 use super::{
     super::{
@@ -79,7 +79,7 @@ fn picture(state: &mut State, (width, height): (u16, u16), has_colours: bool) ->
 
 fn lines(buffer: &Buffer) -> Vec<String> {
     let width = usize::from(buffer.area.width);
-    let symbols: Vec<&str> = buffer.content.iter().map(|cell| cell.symbol()).collect();
+    let symbols: Vec<&str> = buffer.content.iter().map(Cell::symbol).collect();
     let rows = symbols.chunks(width.max(1));
     rows.map(|row| row.concat().trim_end().to_owned()).collect()
 }
@@ -226,6 +226,6 @@ fn words_tell_without_colours_what_colours_tell() {
     assert!(colours(&picture(&mut state, (80, 24), true)) > 0);
     let buffer = picture(&mut state, (80, 24), false);
     assert_eq!(colours(&buffer), 0);
-    let is_chosen = |cell: &ratatui_core::buffer::Cell| cell.modifier.contains(Modifier::REVERSED);
+    let is_chosen = |cell: &Cell| cell.modifier.contains(Modifier::REVERSED);
     assert!(buffer.content.iter().any(is_chosen));
 }
