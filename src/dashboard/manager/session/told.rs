@@ -47,10 +47,10 @@ impl Session {
                     .change(|model| model.node_connection(millis(), node, is_online));
                 self.ask_node(node);
             }
-            "PropertiesChanged" if message.path == MANAGER_PATH => {
-                if changed(body)?.contains_key("Nodes") {
-                    self.ask(Call::manager("ListNodes", &()), Asked::Nodes);
-                }
+            "PropertiesChanged"
+                if message.path == MANAGER_PATH && changed(body)?.contains_key("Nodes") =>
+            {
+                self.ask(Call::manager("ListNodes", &()), Asked::Nodes);
             }
             "PropertiesChanged" => {
                 let id = message.path.strip_prefix(JOB_PARENT_PATH);
