@@ -1,4 +1,4 @@
-//! A real browser on a node: headless Chromium, driven over WebDriver (W3C) by HTTP.
+//! A real browser on a node: headless Chromium, driven over `WebDriver` (W3C) by HTTP.
 
 use std::{
     cell::RefCell,
