@@ -322,8 +322,16 @@ fn cost(node: &Node) -> (u64, u64) {
     (ticks, switches.trim().parse().unwrap())
 }
 
-/// Only what other units of the nodes do wakes it.
+/// The most memory that the view has taken, in kB.
+const MEMORY_KB: u64 = 8_000;
+
+/// Only what other units of the nodes do wakes it, and it is small.
 fn costs_nothing_when_idle(terminal: &Terminal<'_>) {
+    let pid = terminal.node.ok(&["pidof", "hirtectl-top"]);
+    let status = terminal.node.read(&format!("/proc/{pid}/status"));
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let most = most.unwrap().trim().trim_end_matches(" kB");
+    assert!(most.parse::<u64>().unwrap() < MEMORY_KB, "{status}");
     let is_idle = || {
         let before = cost(terminal.node);
         std::thread::sleep(Duration::from_secs(1));

@@ -74,12 +74,12 @@ const ESCAPE: u8 = 0x1b;
 fn next(bytes: &[u8]) -> Next {
     let one = |key| Next::Is(Some(key), 1);
     match bytes {
-        [ESCAPE, ESCAPE, ..] => one(Key::Escape),
         [ESCAPE, b'[', rest @ ..] => control_sequence(rest),
         [ESCAPE, b'O', code, ..] => Next::Is(final_byte(*code, ""), 3),
         [ESCAPE] | [ESCAPE, b'O'] => Next::Begun,
-        // A character with Alt.
-        [ESCAPE, ..] => Next::Is(None, 2),
+        // A character with Alt is the same; keys that were pressed one after the other come so, too, to a
+        // process that was busy, and none of them is to be lost.
+        [ESCAPE, ..] => one(Key::Escape),
         [b'\r' | b'\n', ..] => one(Key::Enter),
         [b'\t', ..] => one(Key::Tab),
         [0x7f | 0x08, ..] => one(Key::Backspace),
@@ -183,7 +183,10 @@ mod tests {
             keys(&[b"\x1b[31~j\x1b[200~k"]),
             [Key::Char('j'), Key::Char('k')]
         );
-        assert_eq!(keys(&[b"\x1bx\x00j"]), [Key::Char('j')]);
+        assert_eq!(
+            keys(&[b"\x1bx\x00j"]),
+            [Key::Escape, Key::Char('x'), Key::Char('j')]
+        );
         assert_eq!(keys(&[b"\x1b\x1b[A"]), [Key::Escape, Key::Up]);
         assert_eq!(keys(&[b"\xff\xfej"]), [Key::Char('j')]);
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::top::key::Key;
 
 /// A state and what it wants.
 struct View {
