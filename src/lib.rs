@@ -30,6 +30,7 @@
 //!   (agents), `bluechi` (another dialect of both), `run` (the loop)
 //! - [`agent`]: `state` (pure), `systemd`, `peer` (the manager), `run` (the loop)
 //! - [`ctl`]: `hirtectl`, a file for each command
+//! - [`dashboard`]: `hirte-dashboard`, a web page, with the client of `ctl` (feature `dashboard`)
 //! - [`top`]: `hirtectl-top`, a live view in the terminal: `state` (pure), `view`, and the edges
 //!   (feature `top`)
 //!
@@ -45,6 +46,8 @@ pub mod config;
 pub mod core;
 pub mod ctl;
 pub mod daemon;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 pub mod glob;
 pub mod limits;
 pub mod logging;

@@ -364,6 +364,46 @@ pub const STATE_FILE_MISTAKES: usize = 20;
 /// services stop at once, and what is still stopping then is told.
 pub const STEP_TAKEN_BACK: Duration = REQUEST;
 
+// Dashboard
+
+/// Connections of browsers and other clients of the dashboard; more wait to be accepted. A browser
+/// keeps up to six, so that a team and its scripts have room.
+pub const MAX_HTTP_CONNECTIONS: usize = 128;
+/// Pages of the dashboard that follow live, each with one of these connections: half, so that pages
+/// that are left open can not keep out who asks for something.
+pub const MAX_HTTP_FOLLOWERS: usize = 64;
+/// How long a connection may take for the whole head of a request, be idle between two, or take for
+/// the body of one: a browser needs milliseconds, and a slow one must not hold its place.
+pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
+/// How long nothing may be taken of what is sent to a client of the dashboard, before it counts as gone:
+/// most gaps of a phone's network are shorter, and a page that was cut off connects again.
+pub const HTTP_STALL: Duration = Duration::from_secs(20);
+/// Bytes of the head of a request: those of browsers have about one kilobyte, and a reverse proxy adds
+/// as much.
+pub const HTTP_HEAD_BYTES: usize = 16 << 10;
+/// Fields of the head of a request: browsers send about 20.
+pub const HTTP_HEAD_FIELDS: usize = 64;
+/// Bytes of the body of a request: the name of a node, the name of a unit and two words, with room for
+/// what is escaped.
+pub const HTTP_BODY_BYTES: usize = 4 << 10;
+/// Bytes of a piece in which a large answer is sent.
+pub const HTTP_PIECE: usize = 32 << 10;
+/// Requests for jobs that wait for the manager's acceptance: people click a few.
+pub const MAX_HTTP_JOBS: usize = 64;
+/// How long the dashboard gathers changes before it tells them to its pages: nobody sees a difference,
+/// and a node that comes online with its units is told at once.
+pub const DASHBOARD_SETTLE: Duration = Duration::from_millis(100);
+/// Bytes of the latest changes, from which a page that lost its connection goes on; one that missed
+/// more gets everything anew.
+pub const DASHBOARD_KEPT_CHANGES: usize = 1 << 20;
+/// Events that the dashboard shows: what is read of a log before somebody looks into the journal.
+pub const DASHBOARD_EVENTS: usize = 200;
+/// How often a page hears from the dashboard when nothing happens, so that it notices a connection
+/// that died in silence. Reverse proxies end one after 60 s without a word.
+pub const DASHBOARD_BEAT: Duration = Duration::from_secs(15);
+/// How often at most the dashboard asks a node for descriptions of units that are new.
+pub const DASHBOARD_LISTING: Duration = Duration::from_secs(2);
+
 // Log
 
 /// Bytes of one message in the log; the rest is cut. Our longest messages have a few hundred, and
@@ -414,5 +454,8 @@ const _: () = assert!(SYSTEMD_FIRST_RETRY.as_millis() < SYSTEMD_LONGEST_RETRY.as
 const _: () = assert!(MAX_LATE_JOBS < MAX_REQUESTS_PER_NODE);
 const _: () = assert!(MAX_REQUESTS_TO_SYSTEMD <= MAX_JOBS_PER_NODE);
 const _: () = assert!(EVENTS_PER_TURN >= WINDOW);
+const _: () = assert!(MAX_HTTP_FOLLOWERS < MAX_HTTP_CONNECTIONS);
+const _: () = assert!(HTTP_BODY_BYTES > 4 * MAX_NAME && HTTP_HEAD_BYTES >= 8 << 10);
+const _: () = assert!(DASHBOARD_BEAT.as_millis() < HTTP_STALL.as_millis());
 const _: () = assert!(CONFIG_QUOTED_CHARS < LOG_MESSAGE_BYTES);
 const _: () = assert!(CONFIG_TIME_MIN.as_millis() < CONFIG_TIME_MAX.as_millis());

@@ -13,9 +13,10 @@ const LICENCES: [&str; 5] = ["Apache-2.0", "BSD-3-Clause", "MIT", "Unicode-3.0",
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// What `Cargo.toml` may name. A further crate needs its reason there and a place here.
-const DIRECT: [&str; 14] = [
+const DIRECT: [&str; 15] = [
     "argh",
     "env_logger",
+    "hyper",
     "listenfd",
     "log",
     "ratatui-core",

@@ -227,7 +227,20 @@ fn every_member_of_the_api_is_documented() {
 }
 
 /// Commands in documents that no node of the lab can run, with the test that stands for them.
-const NOT_FOR_THE_LAB: [(&str, &str); 4] = [
+const NOT_FOR_THE_LAB: [(&str, &str); 7] = [
+    (
+        "cargo build --release --features dashboard\n\
+         data/install --destdir / --with-dashboard\nsystemd-sysusers\nsystemctl daemon-reload",
+        "tests/dashboard.rs has such nodes",
+    ),
+    (
+        "systemctl enable --now hirte-dashboard",
+        "tests/dashboard.rs starts it on nodes that have it",
+    ),
+    (
+        "systemctl daemon-reload\nsystemctl reload dbus\nsystemctl restart hirte-dashboard",
+        "tests/dashboard.rs does it on nodes that have it",
+    ),
     (
         "./demo",
         "it makes a lab of its own; tests/guide.rs takes the same walk",

@@ -210,6 +210,7 @@ fn pages_have_no_mistakes_of_form() {
     for name in [
         "agent.conf.5",
         "hirte-agent.1",
+        "hirte-dashboard.1",
         "hirte-proxy.1",
         "hirte-state.5",
         "hirte.1",

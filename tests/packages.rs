@@ -26,7 +26,13 @@ use std::{
 
 use build::{files, ok, root, sh};
 
-const PACKAGES: [&str; 3] = ["hirte", "hirte-agent", "hirtectl"];
+const PACKAGES: [&str; 5] = [
+    "hirte",
+    "hirte-agent",
+    "hirtectl",
+    "hirtectl-top",
+    "hirte-dashboard",
+];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Where the C library for Arm lies on Debian, for qemu.
 const ARM_LIBRARIES: &str = "/usr/aarch64-linux-gnu";
@@ -250,7 +256,8 @@ fn the_bill_names_what_cargo_builds() {
     let bill: serde_json::Value = serde_json::from_str(&bill).unwrap();
     let licences = fs::read_to_string(out.join("THIRD-PARTY-LICENSES.txt")).unwrap();
     let tree = ok(Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none"])
+        .args(["tree", "--locked", "--all-features", "--edges", "normal"])
+        .args(["--prefix", "none"])
         .args(["--format", "{p}", "--target", TARGETS[0]])
         .current_dir(root()));
     let components = bill["components"].as_array().unwrap();
@@ -400,7 +407,7 @@ fn debian_packages_on_a_node() {
     assert!(offered.contains("# Of the second revision."), "{offered}");
 
     node.ok(&[&["dpkg", "--remove"][..], &PACKAGES].concat());
-    for unit in ["hirte.service", "hirte.socket", "hirte-agent.service"] {
+    for unit in nodes::UNITS {
         assert_ne!(nodes::state(&node, "is-active", unit), "active", "{unit}");
     }
     assert_eq!(node.read("/etc/hirte/hirte.conf"), nodes::MANAGER);
@@ -445,13 +452,13 @@ fn rpm_packages_on_a_node() {
     };
     dnf(&repository, &["install", "base-of-the-tests"]);
     dnf(&repository, &[&["install"][..], &PACKAGES].concat());
-    assert_eq!(release(), "1 1 1");
+    assert_eq!(release(), "1 1 1 1 1");
     nodes::is_idle(&node);
     assert_eq!(node.ok(&[&["rpm", "--verify"][..], &PACKAGES].concat()), "");
 
     let running = nodes::start(&node);
     dnf(&later, &[&["upgrade"][..], &PACKAGES].concat());
-    assert_eq!(release(), "2 2 2");
+    assert_eq!(release(), "2 2 2 2 2");
     nodes::is_upgraded(&node, &running);
     let offered = node.read("/etc/hirte/hirte.conf.rpmnew");
     assert!(offered.contains("# Of the second revision."), "{offered}");

@@ -21,11 +21,13 @@ fn agent() -> PathBuf {
     tree::program("hirte-agent", env!("CARGO_BIN_EXE_hirte-agent"))
 }
 
-fn programs() -> [PathBuf; 3] {
-    [
+fn programs() -> Vec<PathBuf> {
+    vec![
         tree::program("hirte", env!("CARGO_BIN_EXE_hirte")),
         agent(),
         tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl")),
+        #[cfg(feature = "dashboard")]
+        tree::program("hirte-dashboard", env!("CARGO_BIN_EXE_hirte-dashboard")),
     ]
 }
 

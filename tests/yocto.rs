@@ -306,6 +306,8 @@ fn claims() -> BTreeMap<&'static str, Vec<String>> {
         ("hirte", "FILES:${PN}"),
         ("hirte-agent", "FILES:${PN}-agent"),
         ("hirtectl", "FILES:hirtectl"),
+        ("hirtectl-top", "FILES:hirtectl-top"),
+        ("hirte-dashboard", "FILES:${PN}-dashboard"),
         ("hirte-doc", "FILES:${PN}-doc"),
     ]
     .map(|(package, variable)| {
@@ -333,7 +335,11 @@ fn packages_claim_exactly_what_the_install_step_gives() {
             .collect();
         assert_eq!(packages.len(), 1, "{file} is claimed by {packages:?}");
     }
-    for claim in claims.values().flatten() {
+    let is_built = |claim: &&String| {
+        (cfg!(feature = "top") || !claim.contains("hirtectl-top"))
+            && (cfg!(feature = "dashboard") || !claim.contains("hirte-dashboard"))
+    };
+    for claim in claims.values().flatten().filter(is_built) {
         let is_there = |file: &String| fits(claim, &format!("/{file}"));
         assert!(installed.iter().any(is_there), "nothing is {claim}");
     }
@@ -350,9 +356,11 @@ fn every_unit_that_can_be_enabled_is_known_to_systemds_class() {
         fs::read_to_string(units.join(unit)).is_ok_and(|text| text.contains("[Install]"))
     });
     let mut known: Vec<&str> = Vec::new();
-    for variable in ["SYSTEMD_SERVICE:${PN}", "SYSTEMD_SERVICE:${PN}-agent"] {
-        known.extend(value(&recipe, variable).unwrap());
+    for package in ["", "-agent", "-dashboard"] {
+        let variable = format!("SYSTEMD_SERVICE:${{PN}}{package}");
+        known.extend(value(&recipe, &variable).unwrap());
     }
+    known.retain(|unit| cfg!(feature = "dashboard") || !unit.contains("dashboard"));
     known.sort_unstable();
     assert_eq!(with_install, known);
     assert_eq!(value(&recipe, "SYSTEMD_AUTO_ENABLE").unwrap(), ["disable"]);

@@ -55,6 +55,18 @@ pub(crate) enum Signal {
     Told(Message),
 }
 
+/// What comes to a program that waits for several things at once.
+#[cfg(feature = "dashboard")]
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// The manager's name has another owner, or none.
+    ManagerLeft,
+    /// A signal of the manager.
+    Signal(Message),
+    /// The answer to the call of [`Client::post`] with this serial.
+    Answer(u32, Answer),
+}
+
 /// The connection.
 pub(crate) struct Client {
     link: Link,
@@ -267,6 +279,42 @@ impl Client {
             return Err(Error::Flooded);
         }
         Ok(())
+    }
+
+    /// Sends a call and does not wait for the answer, which [`next_told`](Self::next_told) brings;
+    /// its serial.
+    #[cfg(feature = "dashboard")]
+    pub fn post(&mut self, call: Call) -> u32 {
+        let serial = self.send(call);
+        self.link.flush();
+        serial
+    }
+
+    /// The next signal, or answer to a call of [`post`](Self::post), in the order of arrival; waits as
+    /// long as it takes.
+    #[cfg(feature = "dashboard")]
+    pub async fn next_told(&mut self) -> Result<Told, Error> {
+        if let Some((signal, bytes)) = self.signals.pop_front() {
+            self.kept_bytes -= bytes;
+            return Ok(match signal {
+                Signal::ManagerLeft => Told::ManagerLeft,
+                Signal::Told(message) => Told::Signal(message),
+            });
+        }
+        loop {
+            let message = self.next().await?;
+            let is_of_bus = message.sender == DBUS_NAME;
+            match message.kind {
+                Kind::Signal if !is_of_bus => return Ok(Told::Signal(message)),
+                Kind::Signal if message.member == "NameOwnerChanged" => {
+                    return Ok(Told::ManagerLeft);
+                }
+                Kind::Call | Kind::Signal => {}
+                Kind::Return | Kind::Error => {
+                    return Ok(Told::Answer(message.reply_serial, message.into()));
+                }
+            }
+        }
     }
 
     /// Sends a call that is not answered.

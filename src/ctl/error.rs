@@ -151,7 +151,7 @@ pub(crate) enum Subject<'a> {
 
 impl Error {
     /// The error that a refused call means.
-    pub(super) fn from_refusal(refusal: Refusal, subject: Subject<'_>) -> Self {
+    pub(crate) fn from_refusal(refusal: Refusal, subject: Subject<'_>) -> Self {
         let Refusal {
             name,
             message,

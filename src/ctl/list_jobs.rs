@@ -111,7 +111,7 @@ pub(crate) async fn ids(client: &mut Client) -> Result<BTreeSet<u32>, Error> {
 
 /// The numbers among the names of the child objects in a description (D-Bus Specification,
 /// "Introspection Data Format").
-fn children(xml: &str) -> BTreeSet<u32> {
+pub(crate) fn children(xml: &str) -> BTreeSet<u32> {
     let mut numbers = BTreeSet::new();
     for child in xml.split("<node name=\"").skip(1) {
         numbers.extend(

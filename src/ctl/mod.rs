@@ -3,6 +3,9 @@
 //! A command is one module with one function that asks the manager over `client` and prints through
 //! `output`. [`Error`] has a sentence for whatever can go wrong, and [`ExitStatus`] what it means to
 //! a script.
+//!
+//! `client`, `call` and the errors are also what other programs of administrators talk to the manager
+//! with.
 
 mod arguments;
 pub(crate) mod call;
@@ -40,6 +43,8 @@ mod units;
 use std::{ffi::OsString, process::ExitCode};
 
 pub use error::Error;
+#[cfg(feature = "dashboard")]
+pub(crate) use error::Subject;
 pub use exit_status::ExitStatus;
 
 use serde::Serialize;

@@ -48,21 +48,21 @@ impl AsRawFd for Stream {
 }
 
 impl Stream {
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.get_ref().read(buffer),
             Self::Unix(stream) => stream.get_ref().read(buffer),
         }
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.get_ref().write(bytes),
             Self::Unix(stream) => stream.get_ref().write(bytes),
         }
     }
 
-    fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         // It fails when the peer is already gone, which is as good.
         let _ = match self {
             Self::Tcp(stream) => stream.get_ref().shutdown(Shutdown::Both),
@@ -70,14 +70,14 @@ impl Stream {
         };
     }
 
-    fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Tcp(stream) => stream.poll_readable(context),
             Self::Unix(stream) => stream.poll_readable(context),
         }
     }
 
-    fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Tcp(stream) => stream.poll_writable(context),
             Self::Unix(stream) => stream.poll_writable(context),

@@ -33,6 +33,8 @@ pub fn program(name: &str) -> PathBuf {
         "hirte" => env!("CARGO_BIN_EXE_hirte"),
         "hirte-agent" => env!("CARGO_BIN_EXE_hirte-agent"),
         "hirtectl" => env!("CARGO_BIN_EXE_hirtectl"),
+        #[cfg(feature = "dashboard")]
+        "hirte-dashboard" => env!("CARGO_BIN_EXE_hirte-dashboard"),
         _ => panic!("no executable is named {name}"),
     })
 }

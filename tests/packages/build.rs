@@ -86,6 +86,8 @@ fn executables() -> &'static Path {
             ("hirte", env!("CARGO_BIN_EXE_hirte")),
             ("hirte-agent", env!("CARGO_BIN_EXE_hirte-agent")),
             ("hirtectl", env!("CARGO_BIN_EXE_hirtectl")),
+            ("hirtectl-top", env!("CARGO_BIN_EXE_hirtectl-top")),
+            ("hirte-dashboard", env!("CARGO_BIN_EXE_hirte-dashboard")),
         ] {
             // Those of a debug build are not stripped.
             ok(Command::new("strip")

@@ -4,6 +4,13 @@ use std::{path::Path, time::Duration};
 
 use crate::lab::{Lab, Node, eventually};
 
+/// Units that can be enabled.
+pub const UNITS: [&str; 4] = [
+    "hirte.service",
+    "hirte.socket",
+    "hirte-agent.service",
+    "hirte-dashboard.service",
+];
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// What the administrator of the tests has changed in `hirte.conf`.
 pub const MANAGER: &str = "[hirte]\nAllowedNodeNames=laptop\n";
@@ -44,7 +51,7 @@ pub fn state(node: &Node, question: &str, unit: &str) -> String {
 
 /// What a fresh installation of the packages looks like: nothing runs, nothing is enabled.
 pub fn is_idle(node: &Node) {
-    for unit in ["hirte.service", "hirte.socket", "hirte-agent.service"] {
+    for unit in UNITS {
         assert_eq!(state(node, "is-active", unit), "inactive", "{unit}");
         assert_eq!(state(node, "is-enabled", unit), "disabled", "{unit}");
     }
@@ -52,9 +59,13 @@ pub fn is_idle(node: &Node) {
     assert_eq!(user.stdout.trim(), "disabled");
     node.ok(&["getent", "group", "hirte"]);
     node.ok(&["getent", "passwd", "hirte-agent"]);
+    node.ok(&["getent", "passwd", "hirte-dashboard"]);
     node.ok(&["test", "-d", "/run/hirte"]);
     let version = node.ok(&["hirtectl", "--version"]);
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    for program in ["hirtectl-top", "hirte-dashboard"] {
+        assert_eq!(node.ok(&[program, "--version"]), version, "{program}");
+    }
     // The agent's executable by its other name.
     assert_eq!(node.ok(&["/usr/libexec/hirte-proxy", "--version"]), version);
 }
@@ -63,6 +74,7 @@ pub fn is_idle(node: &Node) {
 #[derive(Debug)]
 pub struct Before {
     manager: u32,
+    dashboard: u32,
     socket: String,
 }
 
@@ -71,7 +83,11 @@ pub fn start(node: &Node) -> Before {
     node.write(AGENT_DROP_IN, AGENT);
     node.systemctl(&["enable", "--now", "hirte.socket"]);
     node.systemctl(&["enable", "--now", "hirte.service"]);
+    node.systemctl(&["enable", "--now", "hirte-dashboard.service"]);
     Before {
+        dashboard: node
+            .pid_of("hirte-dashboard.service")
+            .expect("the dashboard runs"),
         manager: node.pid_of("hirte.service").expect("hirte runs"),
         socket: opened(node),
     }
@@ -91,10 +107,13 @@ pub fn is_upgraded(node: &Node, before: &Before) {
     let manager = node.pid_of("hirte.service").expect("hirte runs");
     assert_ne!(manager, before.manager, "hirte was not started again");
     assert_eq!(opened(node), before.socket);
+    let dashboard = node.pid_of("hirte-dashboard.service");
+    assert_ne!(dashboard.expect("it runs"), before.dashboard);
     for (unit, active, enabled) in [
         ("hirte.service", "active", "enabled"),
         ("hirte.socket", "active", "enabled"),
         ("hirte-agent.service", "inactive", "disabled"),
+        ("hirte-dashboard.service", "active", "enabled"),
     ] {
         assert_eq!(state(node, "is-active", unit), active, "{unit}");
         assert_eq!(state(node, "is-enabled", unit), enabled, "{unit}");
@@ -131,12 +150,16 @@ pub fn is_upgraded(node: &Node, before: &Before) {
 /// After the removal nothing runs, and nothing is left but the user, the group, and files that the
 /// administrator has written: a drop-in, and what the packaging system has put aside.
 pub fn is_gone(node: &Node, before: &[String], further: &[&str]) {
-    for unit in ["hirte.service", "hirte.socket", "hirte-agent.service"] {
+    for unit in UNITS {
         assert_ne!(state(node, "is-active", unit), "active", "{unit}");
         let loaded = node.systemctl(&["show", "--property=LoadState", "--value", unit]);
         assert_eq!(loaded, "not-found", "{unit}");
     }
-    assert_eq!(node.run(&["pgrep", "-x", "hirte|hirte-agent"]).stdout, "");
+    assert_eq!(
+        node.run(&["pgrep", "-x", "hirte|hirte-agent|hirte-dashboard"])
+            .stdout,
+        ""
+    );
     let left: Vec<String> = traces(node)
         .into_iter()
         .filter(|path| !before.contains(path))

@@ -36,6 +36,8 @@ pub fn install_tree(executables: &Path) -> PathBuf {
 
 /// What is installed besides the three programs: what this test was built with.
 const WITH: &[&str] = &[
+    #[cfg(feature = "dashboard")]
+    "--with-dashboard",
     #[cfg(feature = "top")]
     "--with-top",
 ];

@@ -1,6 +1,8 @@
 SUMMARY = "Control of systemd services across several computers: the manager"
 SUMMARY:${PN}-agent = "Control of systemd services across several computers: the agent of a node"
 SUMMARY:hirtectl = "Control of systemd services across several computers: the administrator's tool"
+SUMMARY:hirtectl-top = "Control of systemd services across several computers: a live view for terminals"
+SUMMARY:${PN}-dashboard = "Control of systemd services across several computers: a web page"
 DESCRIPTION = "hirte controls the systemd services of several computers from one place: a manager (hirte), an agent on each computer (hirte-agent) and the administrator's tool (hirtectl)."
 
 require hirte.inc
@@ -14,13 +16,20 @@ REQUIRED_DISTRO_FEATURES = "systemd usrmerge"
 export CARGO_PROFILE_RELEASE_STRIP = "none"
 export CARGO_PROFILE_RELEASE_DEBUG = "line-tables-only"
 
+# Each is an executable and a package of its own; the others stay as they are.
+PACKAGECONFIG ??= "dashboard top"
+PACKAGECONFIG[dashboard] = "--features dashboard"
+PACKAGECONFIG[top] = "--features top"
+
 # One install step for all ways to install, instead of the class's, which knows executables only.
 do_install() {
     ${S}/data/install --destdir ${D} --prefix ${prefix} \
-        --bindir-from ${B}/target/${CARGO_TARGET_SUBDIR}
+        --bindir-from ${B}/target/${CARGO_TARGET_SUBDIR} \
+        ${@bb.utils.contains('PACKAGECONFIG', 'dashboard', '--with-dashboard', '', d)} \
+        ${@bb.utils.contains('PACKAGECONFIG', 'top', '--with-top', '', d)}
 }
 
-PACKAGE_BEFORE_PN = "${PN}-agent hirtectl"
+PACKAGE_BEFORE_PN = "${PN}-agent ${PN}-dashboard hirtectl hirtectl-top"
 
 # Complete lists: what the install step puts elsewhere is an error of package QA (installed-vs-shipped).
 FILES:${PN} = "\
@@ -62,10 +71,18 @@ FILES:hirtectl = "\
     ${datadir}/fish/vendor_completions.d/hirtectl.fish \
     ${datadir}/zsh/site-functions/_hirtectl \
 "
+FILES:hirtectl-top = "${bindir}/hirtectl-top"
+FILES:${PN}-dashboard = "\
+    ${bindir}/hirte-dashboard \
+    ${systemd_system_unitdir}/hirte-dashboard.service \
+    ${nonarch_libdir}/sysusers.d/hirte-dashboard.conf \
+"
 FILES:${PN}-doc = "\
     ${mandir}/man1/hirte-agent.1 \
+    ${mandir}/man1/hirte-dashboard.1 \
     ${mandir}/man1/hirte-proxy.1 \
     ${mandir}/man1/hirte.1 \
+    ${mandir}/man1/hirtectl-top.1 \
     ${mandir}/man1/hirtectl.1 \
     ${mandir}/man5/agent.conf.5 \
     ${mandir}/man5/hirte-state.5 \
@@ -74,18 +91,23 @@ FILES:${PN}-doc = "\
     ${datadir}/licenses/hirte/LICENSE-MIT \
 "
 
-SYSTEMD_PACKAGES = "${PN} ${PN}-agent"
+HIRTE_DASHBOARD = "${@bb.utils.contains('PACKAGECONFIG', 'dashboard', '${PN}-dashboard', '', d)}"
+SYSTEMD_PACKAGES = "${PN} ${PN}-agent ${HIRTE_DASHBOARD}"
 SYSTEMD_SERVICE:${PN} = "hirte.service hirte.socket"
 SYSTEMD_SERVICE:${PN}-agent = "hirte-agent.service"
+SYSTEMD_SERVICE:${PN}-dashboard = "hirte-dashboard.service"
 # What starts on which computer is said by the state file of hirte-initial-state, or by an administrator.
 SYSTEMD_AUTO_ENABLE = "disable"
 
 # As sysusers.d says it: a root file system that is read-only can not get them at boot.
-USERADD_PACKAGES = "${PN} ${PN}-agent"
+USERADD_PACKAGES = "${PN} ${PN}-agent ${HIRTE_DASHBOARD}"
 GROUPADD_PARAM:${PN} = "--system hirte"
 GROUPADD_PARAM:${PN}-agent = "--system hirte"
+GROUPADD_PARAM:${PN}-dashboard = "--system hirte"
 USERADD_PARAM:${PN}-agent = "--system --user-group --no-create-home --home-dir / --shell /sbin/nologin hirte-agent"
+USERADD_PARAM:${PN}-dashboard = "--system --user-group --no-create-home --home-dir / --shell /sbin/nologin hirte-dashboard"
 
 RDEPENDS:${PN} = "${VIRTUAL-RUNTIME_dbus}"
 RDEPENDS:${PN}-agent = "${VIRTUAL-RUNTIME_dbus}"
 RRECOMMENDS:${PN} = "hirtectl"
+RRECOMMENDS:${PN}-dashboard = "${PN}"

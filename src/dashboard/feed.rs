@@ -1,0 +1,294 @@
+//! What the pages are told: everything once, and then each change, as server-sent events (HTML
+//! Living Standard, "Server-sent events").
+//!
+//! A follower is a place in the sequence of changes. The latest are kept, within a bound, so that
+//! one that is behind, or comes back, goes on from its place; one that missed more gets everything
+//! anew. So a slow follower holds no more than what it is being sent.
+
+use std::{cell::RefCell, collections::VecDeque, fmt::Write, rc::Rc, task::Waker};
+
+use hyper::body::Bytes;
+
+use super::model::{Model, Time, Told};
+use crate::limits;
+
+/// The model, and what is told of it. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct Feed(Rc<RefCell<State>>);
+
+struct State {
+    model: Model,
+    /// Tells the places of this process from those of an earlier one.
+    epoch: String,
+    /// The token of requests for jobs, if there are any.
+    control: Option<String>,
+    /// The number of the last change.
+    last: u64,
+    /// The latest changes, without a gap.
+    kept: VecDeque<Bytes>,
+    kept_bytes: usize,
+    /// Everything as of the last change, once somebody has asked.
+    snapshot: Option<Bytes>,
+    followers: usize,
+    wakers: Vec<Waker>,
+}
+
+/// Somebody who is told of each change.
+pub(super) struct Follower {
+    feed: Feed,
+    /// The number of the last change that it knows; none before it has everything.
+    place: Option<u64>,
+}
+
+impl Feed {
+    /// Nothing is known yet. `epoch` is unique; with `control`, its token, jobs can be requested.
+    pub fn new(epoch: String, control: Option<String>) -> Self {
+        Self(Rc::new(RefCell::new(State {
+            model: Model::default(),
+            epoch,
+            control,
+            last: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            snapshot: None,
+            followers: 0,
+            wakers: Vec::new(),
+        })))
+    }
+
+    /// Reads the model.
+    pub fn read<R>(&self, read: impl FnOnce(&Model) -> R) -> R {
+        read(&self.0.borrow().model)
+    }
+
+    /// Changes the model. Nobody is told before [`tell`](Self::tell).
+    pub fn change<R>(&self, change: impl FnOnce(&mut Model) -> R) -> R {
+        change(&mut self.0.borrow_mut().model)
+    }
+
+    /// Tells all followers what has changed since the last time.
+    pub fn tell(&self, now: Time) {
+        let mut state = self.0.borrow_mut();
+        if !state.model.has_changes() {
+            return;
+        }
+        state.last += 1;
+        state.snapshot = None;
+        match state.model.take_changes(now) {
+            Told::Everything => {
+                state.kept.clear();
+                state.kept_bytes = 0;
+            }
+            Told::Changes(json) => {
+                let event = state.event("change", &json);
+                state.kept_bytes += event.len();
+                state.kept.push_back(event);
+            }
+        }
+        while state.kept_bytes > limits::DASHBOARD_KEPT_CHANGES
+            && let Some(oldest) = state.kept.pop_front()
+        {
+            state.kept_bytes -= oldest.len();
+        }
+        for waker in state.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Everything, as JSON. The token is not in it.
+    pub fn everything(&self, now: Time) -> String {
+        self.0.borrow().model.snapshot(now, None)
+    }
+
+    /// A follower that begins after the change that `last_id` names, the `id` of the last event that
+    /// it got in an earlier connection. `None` when there are too many.
+    pub fn follow(&self, last_id: Option<&str>) -> Option<Follower> {
+        let mut state = self.0.borrow_mut();
+        if state.followers >= limits::MAX_HTTP_FOLLOWERS {
+            return None;
+        }
+        state.followers += 1;
+        let place = last_id.and_then(|id| state.place(id));
+        Some(Follower {
+            feed: self.clone(),
+            place,
+        })
+    }
+
+    /// Whether this is the token of requests for jobs; `None` where there are none.
+    pub fn is_token(&self, given: &[u8]) -> Option<bool> {
+        let state = self.0.borrow();
+        let token = state.control.as_ref()?.as_bytes();
+        // All bytes are compared, so that the time tells nothing.
+        let differences = token.iter().zip(given).fold(0, |all, (a, b)| all | (a ^ b));
+        Some(token.len() == given.len() && differences == 0)
+    }
+}
+
+impl State {
+    /// An event of the stream. JSON has no line breaks.
+    fn event(&self, name: &str, json: &str) -> Bytes {
+        let mut text = String::with_capacity(json.len() + 80);
+        // Writing to a String does not fail.
+        let _ = write!(
+            text,
+            "event: {name}\nid: {}-{}\ndata: {json}\n\n",
+            self.epoch, self.last
+        );
+        text.into()
+    }
+
+    /// The place that an id of [`event`](Self::event) names, unless it is of another process.
+    fn place(&self, id: &str) -> Option<u64> {
+        let (epoch, number) = id.rsplit_once('-')?;
+        let number = number.parse().ok().filter(|number| *number <= self.last);
+        number.filter(|_| epoch == self.epoch)
+    }
+
+    /// The change with this number, if it is kept.
+    fn kept(&self, number: u64) -> Option<&Bytes> {
+        let behind = usize::try_from(self.last.checked_sub(number)?).ok()?;
+        let index = self.kept.len().checked_sub(behind + 1)?;
+        self.kept.get(index)
+    }
+}
+
+impl Follower {
+    /// What comes next; `None` when there is nothing, and then `waker` is woken when there is.
+    pub fn next(&mut self, now: Time, waker: &Waker) -> Option<Bytes> {
+        let mut state = self.feed.0.borrow_mut();
+        if self.place == Some(state.last) {
+            if !state.wakers.iter().any(|known| known.will_wake(waker)) {
+                state.wakers.push(waker.clone());
+            }
+            return None;
+        }
+        let next = self.place.map(|place| place + 1);
+        if let Some(number) = next
+            && let Some(event) = state.kept(number)
+        {
+            self.place = next;
+            return Some(event.clone());
+        }
+        self.place = Some(state.last);
+        if state.snapshot.is_none() {
+            let json = state.model.snapshot(now, state.control.as_deref());
+            state.snapshot = Some(state.event("all", &json));
+        }
+        state.snapshot.clone()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.feed.0.borrow_mut().followers -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn feed() -> Feed {
+        let feed = Feed::new("e".to_owned(), None);
+        feed.change(|model| {
+            model.connected(1);
+            model.nodes_listed(&[("rpi4", false)]);
+        });
+        feed.tell(1);
+        feed
+    }
+
+    /// Changes something and tells it.
+    fn change(feed: &Feed, time: Time) {
+        feed.change(|model| model.node_connection(time, "rpi4", time.is_multiple_of(2)));
+        feed.tell(time);
+    }
+
+    /// Name and id of the next event.
+    fn next(follower: &mut Follower) -> Option<String> {
+        let event = follower.next(1, Waker::noop())?;
+        let text = String::from_utf8(event.to_vec()).unwrap();
+        assert!(
+            text.ends_with("\n\n") && text.lines().count() == 4,
+            "{text}"
+        );
+        let lines: Vec<&str> = text.lines().take(2).collect();
+        Some(lines.join(" "))
+    }
+
+    fn told(name: &str, number: u64) -> String {
+        format!("event: {name} id: e-{number}")
+    }
+
+    #[test]
+    fn a_follower_gets_everything_and_then_each_change() {
+        let feed = feed();
+        let mut follower = feed.follow(None).unwrap();
+        assert_eq!(next(&mut follower), Some(told("all", 1)));
+        assert_eq!(next(&mut follower), None);
+        change(&feed, 2);
+        change(&feed, 3);
+        feed.tell(4);
+        assert_eq!(next(&mut follower), Some(told("change", 2)));
+        assert_eq!(next(&mut follower), Some(told("change", 3)));
+        assert_eq!(next(&mut follower), None);
+        let mut back = feed.follow(Some("e-2")).unwrap();
+        assert_eq!(next(&mut back), Some(told("change", 3)));
+        for id in ["e-4", "f-2", "e", "-", "e-x"] {
+            let mut stranger = feed.follow(Some(id)).unwrap();
+            assert_eq!(next(&mut stranger), Some(told("all", 3)), "{id}");
+        }
+    }
+
+    #[test]
+    fn who_is_too_far_behind_gets_everything_anew() {
+        let feed = feed();
+        let mut follower = feed.follow(None).unwrap();
+        next(&mut follower);
+        let mut time = 2;
+        while feed.0.borrow().kept_bytes < limits::DASHBOARD_KEPT_CHANGES - 1000 {
+            change(&feed, time);
+            time += 1;
+        }
+        let before = feed.0.borrow().kept.len();
+        for _ in 0..100 {
+            change(&feed, time);
+            time += 1;
+        }
+        let state = feed.0.borrow();
+        assert!(state.kept.len() < before + 100);
+        assert!(state.kept_bytes <= limits::DASHBOARD_KEPT_CHANGES);
+        let last = state.last;
+        drop(state);
+        assert_eq!(next(&mut follower), Some(told("all", last)));
+        assert_eq!(next(&mut follower), None);
+    }
+
+    #[test]
+    fn followers_are_counted() {
+        let feed = feed();
+        let followers: Vec<Follower> = (0..limits::MAX_HTTP_FOLLOWERS)
+            .map(|_| feed.follow(None).unwrap())
+            .collect();
+        assert!(feed.follow(None).is_none());
+        drop(followers);
+        assert!(feed.follow(None).is_some());
+    }
+
+    #[test]
+    fn a_token_is_compared_whole() {
+        let feed = Feed::new(String::new(), Some("token".to_owned()));
+        for (given, is_right) in [
+            ("token", true),
+            ("toke", false),
+            ("tokens", false),
+            ("", false),
+        ] {
+            assert_eq!(feed.is_token(given.as_bytes()), Some(is_right), "{given}");
+        }
+        assert_eq!(Feed::new(String::new(), None).is_token(b"token"), None);
+    }
+}
