@@ -155,6 +155,10 @@ fn the_view_shows_the_fleet_and_its_keys_act_on_it() {
     rpi4.unit("fails.service", FAILS);
     rpi4.unit("hostile.service", HOSTILE);
     rpi4.systemctl(&["daemon-reload"]);
+    // A lost node is noticed sooner than by default.
+    let threshold = "[hirte]\nNodeHeartbeatThreshold=3s\n";
+    laptop.write("/etc/hirte/hirte.conf.d/top.conf", threshold);
+    laptop.systemctl(&["reload", "hirte"]);
     needs_a_terminal(&laptop);
 
     let terminal = Terminal::open(&laptop, "top", 140, 30);
@@ -167,6 +171,7 @@ fn the_view_shows_the_fleet_and_its_keys_act_on_it() {
     costs_nothing_when_idle(&terminal);
     goes_with_the_node(&terminal, &lab, [&laptop, &rpi4]);
     goes_with_the_manager(&terminal);
+    can_be_suspended(&terminal);
     terminal.keys(&["q"]);
     terminal.shell(0);
     ends_by_signals(&terminal);
@@ -370,6 +375,16 @@ fn goes_with_the_manager(terminal: &Terminal<'_>) {
     laptop.systemctl(&["start", "hirte"]);
     terminal.line(&["the manager is back"]);
     terminal.line(&["hirte up", "2 of 2 nodes"]);
+}
+
+fn can_be_suspended(terminal: &Terminal<'_>) {
+    terminal.keys(&["C-z"]);
+    let screen = terminal.wait("stopped job", |screen| screen.contains("Stopped"));
+    assert!(screen.contains(BEFORE), "{screen}");
+    terminal.enter("fg");
+    terminal.line(&["hirte up", "2 of 2 nodes"]);
+    terminal.keys(&["C-l"]);
+    terminal.line(&["▶ Units of rpi4"]);
 }
 
 fn ends_by_signals(terminal: &Terminal<'_>) {

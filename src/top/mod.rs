@@ -6,7 +6,7 @@
 //! terminal -> input +      `-> layout, view -> screen -> terminal
 //! ```
 //!
-//! [`state`] decides everything and touches nothing, as the daemons' do. `watch` turns what the manager
+//! `state` decides everything and touches nothing, as the daemons' do. `watch` turns what the manager
 //! signals into events, `ask` makes the calls that the state wants, each over a connection of its own
 //! for as long as it takes, so that one slow node holds up nothing. Nothing is polled: without events
 //! the process sleeps.
