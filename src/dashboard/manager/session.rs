@@ -237,7 +237,8 @@ impl Session {
                 .filter(started)
                 .count();
         if waiting >= limits::MAX_HTTP_JOBS {
-            request.answer(Err(Refused::Late));
+            let reason = "Too many requests wait for the manager.".to_owned();
+            request.answer(Err(Refused::NoManager(reason)));
             return;
         }
         let arguments = (request.unit.as_str(), "replace");
