@@ -1,5 +1,6 @@
 """Boots images in QEMU, which comes out of the locked packages like the image itself."""
 
+import fcntl
 import hashlib
 import os
 import re
@@ -39,22 +40,27 @@ def locked():
 
 
 def unpacked(cache, name, debs):
-    """A tree of packages; made at the first call."""
+    """A tree of packages; made at the first call, for which tests that run side by side wait."""
     tree = Path(cache) / name
-    stamp = tree / "made-of"
-    wanted = "".join(deb["sha256"] + "\n" for deb in debs)
-    if stamp.exists() and stamp.read_text() == wanted:
-        return tree
+    with open(Path(cache) / f"{name}.lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stamp = tree / "made-of"
+        wanted = "".join(deb["sha256"] + "\n" for deb in debs)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            unpack(debs, tree, Path(cache) / "files")
+            stamp.write_text(wanted)
+    return tree
+
+
+def unpack(debs, tree, files):
+    """Makes the tree anew, of packages that are downloaded to the folder `files`."""
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
-    files = Path(cache) / "files"
     debian.download(debs, files, debian.archives())
     for deb in debs:
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", files / f"sha256:{deb['sha256']}"],
                               stdout=subprocess.PIPE) as archive:
             subprocess.run(["tar", "-x", "-C", tree, "--keep-directory-symlink"], stdin=archive.stdout, check=True)
-    stamp.write_text(wanted)
-    return tree
 
 
 def inside(tree, *folders):
