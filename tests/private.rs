@@ -217,8 +217,8 @@ fn the_socket_has_one_manager_and_outlives_the_bus() {
     drop(client);
     let mut another = Connection::to_bus(&manager.private_socket());
     within(SOON, "the monitor ends", || {
-        let refused = another.call(subscribe.clone()).unwrap_err();
-        refused.name == error_name::UNKNOWN_OBJECT
+        let answer = another.call(subscribe.clone());
+        answer.is_err_and(|refused| refused.name == error_name::UNKNOWN_OBJECT)
     });
 }
 
