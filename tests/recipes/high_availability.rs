@@ -12,10 +12,18 @@ use super::{
 use lab::Link;
 
 const KEEPALIVED: &str = "/etc/keepalived/keepalived.conf";
+const KEEPALIVED_UNIT: &str = "/etc/systemd/system/keepalived.service.d/scripts.conf";
 const SCRIPT: &str = "/usr/local/bin/hirte-failover.sh";
 const FAILOVER: &str = "/etc/hirte/agent.conf.d/failover.conf";
-const MARKS: [&str; 7] = [
-    KEEPALIVED, SCRIPT, FAILOVER, "manager", "firewall", "agent", "faster",
+const MARKS: [&str; 8] = [
+    KEEPALIVED,
+    KEEPALIVED_UNIT,
+    SCRIPT,
+    FAILOVER,
+    "manager",
+    "firewall",
+    "agent",
+    "faster",
 ];
 /// What the recipe adds to the guide's file of keepalived.
 const ADDED: [&str; 3] = ["garp_master_refresh", "notify_fault", "notify_stop"];
@@ -103,6 +111,7 @@ impl Pair {
             let lines = file.lines().map(str::trim);
             assert!(lines.filter(|line| !is_added(line)).eq(of_guide.lines()));
             node.write(KEEPALIVED, file);
+            pair.recipe.write(node, KEEPALIVED_UNIT);
             sh(node, pair.recipe.block("manager"));
         }
         for node in pair.nodes() {
