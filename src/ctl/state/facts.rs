@@ -9,24 +9,11 @@ use crate::{
         client::Client,
         error::{Error, Subject},
         exit_status::ExitStatus,
+        list_units,
         output::Output,
     },
     state_file::{self, Fleet, Node, NodeEntry, StateFile, Unit},
 };
-
-/// A unit as systemd lists it (`ListUnits` in org.freedesktop.systemd1(5)).
-type ListedUnit<'b> = (
-    &'b str,
-    &'b str,
-    &'b str,
-    &'b str,
-    &'b str,
-    &'b str,
-    PathRef<'b>,
-    u32,
-    &'b str,
-    PathRef<'b>,
-);
 
 /// A node of the manager's configuration.
 #[derive(Clone, Debug)]
@@ -135,7 +122,7 @@ pub(super) async fn of_nodes(
         })
         .collect();
     for (index, body) in lists(client, questions, &mut answers, "ListUnits").await? {
-        answers[index] = loaded(&body);
+        answers[index] = loaded(&questions[index].node.name, &body);
     }
     let mut files: Vec<Files> = questions.iter().map(|_| Files::new()).collect();
     for (index, body) in lists(client, questions, &mut answers, "ListUnitFiles").await? {
@@ -225,17 +212,17 @@ async fn ask_units(
 }
 
 /// Reads the answer of `ListUnits`.
-fn loaded(body: &Body) -> Result<Node, Error> {
-    let (units,): (Vec<ListedUnit<'_>>,) = decode("ListUnits", body)?;
-    let units = units.into_iter().map(|(name, _, load, active, sub, ..)| {
+fn loaded(node: &str, body: &Body) -> Result<Node, Error> {
+    let units = list_units::units_of_node(node, body)?;
+    let units = units.into_iter().map(|listed| {
         let unit = Unit {
-            load: load.to_owned(),
-            active: active.to_owned(),
-            sub: sub.to_owned(),
+            load: listed.load.to_owned(),
+            active: listed.active.to_owned(),
+            sub: listed.sub.to_owned(),
             active_since_us: 0,
             file: String::new(),
         };
-        (name.to_owned(), unit)
+        (listed.name.to_owned(), unit)
     });
     Ok(Node {
         units: units.collect(),

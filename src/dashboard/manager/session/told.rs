@@ -12,7 +12,7 @@ use crate::{
     ctl::{
         Error, Subject,
         call::{Answer, Call, Properties, Variant, decode, decode_with, properties, property},
-        list_jobs,
+        list_jobs, list_units,
     },
     dashboard::{
         manager::{JobRequest, Refused},
@@ -183,22 +183,10 @@ impl Session {
     }
 
     fn take_units(&mut self, node: &str, body: &Body) -> Result<(), Error> {
-        type Listed<'b> = (
-            &'b str,
-            &'b str,
-            &'b str,
-            &'b str,
-            &'b str,
-            &'b str,
-            PathRef<'b>,
-            u32,
-            &'b str,
-            PathRef<'b>,
-        );
-        let (units,): (Vec<Listed<'_>>,) = decode("ListUnits", body)?;
+        let units = list_units::units_of_node(node, body)?;
         self.feed.change(|model| {
-            for (name, description, load, ..) in units {
-                model.unit_details(node, name, description, load);
+            for unit in units {
+                model.unit_details(node, unit.name, unit.description, unit.load);
             }
         });
         Ok(())
