@@ -65,8 +65,7 @@ fn main() {
         return;
     }
     print_machine();
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let tree = tree::install_tree(executables);
+    let tree = tree::install_tree();
     let lab = Lab::builder("bench").layer(tree).build();
     let nodes: Vec<Node> = (0..nodes)
         .map(|index| {

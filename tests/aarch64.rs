@@ -33,9 +33,8 @@ fn first_guide_with(emulated: &str) {
         return;
     };
     let foreign = Path::new(&foreign);
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
     let lab = lab::Lab::builder(&format!("arm-{emulated}"))
-        .layer(tree::install_tree(executables))
+        .layer(tree::install_tree())
         .bind(foreign)
         .build();
     let nodes = guide::first_with(&lab, &Walk { is_shown: false }, |node| {

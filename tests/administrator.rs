@@ -14,7 +14,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use lab::{Lab, Node};
 
@@ -29,10 +29,7 @@ fn fleet(name: &str) -> Option<(Lab, [Node; 2])> {
     if !lab::require() {
         return None;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let lab = Lab::builder(name)
-        .layer(tree::install_tree(executables))
-        .build();
+    let lab = Lab::builder(name).layer(tree::install_tree()).build();
     let nodes = guide::first(&lab, &guide::Walk { is_shown: false });
     let rpi4 = &nodes[1];
     rpi4.unit(

@@ -11,7 +11,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use hirte::agent::api::AGENT;
 use lab::{Lab, Node, eventually};
@@ -50,10 +50,7 @@ fn nodes() -> Option<(Lab, [Node; 2])> {
     if !lab::require() {
         return None;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let lab = Lab::builder("agentapi")
-        .layer(tree::install_tree(executables))
-        .build();
+    let lab = Lab::builder("agentapi").layer(tree::install_tree()).build();
     let nodes = lab.boot(&[("one", "192.168.42.10"), ("two", "192.168.42.11")]);
     for node in &nodes {
         node.write("/etc/hirte/hirte.conf", "[hirte]\nAllowedNodeNames=one\n");

@@ -14,16 +14,18 @@ mod daemons;
 #[path = "guide/mod.rs"]
 mod guide;
 mod lab;
+#[path = "support/pip.rs"]
+mod pip;
 
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::Duration,
 };
 
-use daemons::{Connection, Folder, Manager, SOON, Settings, install_tree};
+use daemons::{Connection, Folder, Manager, SOON, Settings, install, install_tree};
 use hirte::{
     bus::{
         Body, Kind, Message, ObjectPath, error_name,
@@ -33,6 +35,7 @@ use hirte::{
     limits,
 };
 use lab::{Lab, Node};
+use pip::PYTHON;
 
 const BUS: &str = "org.eclipse.bluechi";
 const PATH: &str = "/org/eclipse/bluechi";
@@ -291,64 +294,23 @@ fn busctl_walks_through_the_objects_of_both_dialects() {
 
 /// An installed tree that has the bus policy of `BlueChi`'s name too.
 fn install_with_bluechi(folder: &Folder) -> PathBuf {
-    let programs = install_tree(folder).join("usr/bin");
+    let programs = install_tree().join("usr/bin");
     let tree = folder.path("with-bluechi");
-    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/install"))
-        .arg("--with-bluechi")
-        .arg("--destdir")
-        .arg(&tree)
-        .arg("--bindir-from")
-        .arg(programs)
-        .output()
-        .unwrap();
-    let problem = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "data/install: {problem}");
+    install(&tree, &programs, &["--with-bluechi"]);
     tree
 }
 
-/// `BlueChi`'s bindings in a folder of the test, as the package index has them: this version with
-/// this hash. What of them, or of the libraries that they need, can not be had.
-fn install_bindings(folder: &Folder) -> Result<PathBuf, String> {
+/// `BlueChi`'s bindings, as the package index has them: this version with this hash. What of them, or
+/// of the libraries that they need, can not be had.
+fn bindings() -> Result<PathBuf, String> {
     let modules = Command::new(PYTHON)
         .args(["-c", "import dasbus, gi, pip"])
         .output();
     match modules {
-        Ok(output) if output.status.success() => {}
-        _ => return Err("python3-dasbus, python3-gi and python3-pip".to_owned()),
+        Ok(output) if output.status.success() => pip::libraries("tests/bluechi/requirements.txt"),
+        _ => Err("python3-dasbus, python3-gi and python3-pip".to_owned()),
     }
-    let bindings = folder.path("bindings");
-    let requirements = "tests/bluechi/requirements.txt";
-    let output = Command::new(PYTHON)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--require-hashes",
-        ])
-        .args([
-            "--disable-pip-version-check",
-            "--only-binary=:all:",
-            "--target",
-        ])
-        .arg(&bindings)
-        .arg("--requirement")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(requirements))
-        .output()
-        .map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(bindings);
-    }
-    let problem = String::from_utf8_lossy(&output.stderr);
-    Err(format!(
-        "the bindings of {requirements}: {}",
-        problem.trim()
-    ))
 }
-
-/// The interpreter for which Debian packages the libraries.
-const PYTHON: &str = "/usr/bin/python3";
 
 const UNITS: [(&str, &str); 2] = [
     (
@@ -381,7 +343,7 @@ fn bluechis_own_bindings_and_a_plain_client_drive_a_fleet() {
         return;
     }
     let folder = Folder::new();
-    let bindings = match install_bindings(&folder) {
+    let bindings = match bindings() {
         Ok(bindings) => bindings,
         Err(missing) => return lab::leave_out(&missing),
     };

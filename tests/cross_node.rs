@@ -16,7 +16,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{fmt::Write, path::Path, thread, time::Duration};
+use std::{fmt::Write, thread, time::Duration};
 
 use lab::{Lab, Node, eventually};
 
@@ -70,10 +70,7 @@ fn fleet(name: &str) -> Option<Fleet> {
     if !lab::require() {
         return None;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let lab = Lab::builder(name)
-        .layer(tree::install_tree(executables))
-        .build();
+    let lab = Lab::builder(name).layer(tree::install_tree()).build();
     let [foo, bar, third] = lab.boot(&[
         ("foo", "192.168.42.10"),
         ("bar", "192.168.42.11"),

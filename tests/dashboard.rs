@@ -21,8 +21,6 @@ mod http;
 mod lab;
 #[path = "dashboard/page.rs"]
 mod page;
-#[path = "support/tree.rs"]
-mod tree;
 
 use std::{
     io::{BufReader, ErrorKind, Write},

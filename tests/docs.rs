@@ -419,8 +419,7 @@ fn expect_output(place: &str, shown: &str, printed: &str) {
 }
 
 fn nodes(prefix: &str) -> lab::Builder {
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    lab::Lab::builder(prefix).layer(tree::install_tree(executables))
+    lab::Lab::builder(prefix).layer(tree::install_tree())
 }
 
 #[test]

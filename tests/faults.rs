@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daemons::{Connection, Folder, Refusal, install_tree, node_call, within};
+use daemons::{Connection, Refusal, install_tree, node_call, within};
 use hirte::bus::{Body, ObjectPath};
 use lab::{Lab, Link, Node};
 
@@ -62,14 +62,12 @@ struct Fleet {
     rpi4: Node,
     client: Connection<UnixStream>,
     lab: Lab,
-    _folder: Folder,
 }
 
 impl Fleet {
     /// Boots both nodes and waits until they are online. `agent_config` is for both agents.
     fn boot(name: &str, agent_config: &str) -> Self {
-        let folder = Folder::new();
-        let lab = Lab::builder(name).layer(install_tree(&folder)).build();
+        let lab = Lab::builder(name).layer(install_tree()).build();
         let laptop = lab.node("laptop", "192.168.42.10");
         let rpi4 = lab.node("rpi4", "192.168.42.15");
         let manager = "[hirte]\nManagerPort=2020\nAllowedNodeNames=laptop,rpi4\n";
@@ -91,7 +89,6 @@ impl Fleet {
             laptop,
             rpi4,
             lab,
-            _folder: folder,
         };
         fleet.wait("laptop", "online", PATIENCE);
         fleet.wait("rpi4", "online", PATIENCE);

@@ -41,7 +41,7 @@ const LIMIT: Duration = Duration::from_mins(3);
 const CALLS_OF_A_CONNECTION: usize = 100;
 
 fn start() -> (Primary, Fleet) {
-    let hirte = tree::program("hirte", env!("CARGO_BIN_EXE_hirte"));
+    let hirte = tree::program("hirte");
     let primary = Primary::start(&hirte, &fleet::node_names(NODES));
     let agents = Fleet::start(fleet::Settings {
         manager: primary.address(),
@@ -183,7 +183,7 @@ async fn one_job_on_each_node(clients: &mut Client) {
 
 /// It asks node by node when the manager can not answer for all.
 fn hirtectl_lists_all_units(primary: &Primary) {
-    let hirtectl = tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl"));
+    let hirtectl = tree::program("hirtectl");
     let bus = format!("unix:path={}", primary.bus_socket().display());
     let started = Instant::now();
     let output = Command::new(hirtectl)

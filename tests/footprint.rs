@@ -14,7 +14,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{io::Write, path::Path, thread, time::Duration};
+use std::{io::Write, thread, time::Duration};
 
 /// Resident memory of the release build, and its part that no file backs: heap, stack, relocations.
 const RESIDENT_KB: u64 = 3500;
@@ -32,9 +32,8 @@ fn idle_daemons_keep_within_the_budget() {
         return;
     }
     let is_release = std::env::var_os("HIRTE_INSTALL_TREE").is_some();
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
     let lab = lab::Lab::builder("idle")
-        .layer(tree::install_tree(executables))
+        .layer(tree::install_tree())
         .build();
     let [laptop, rpi4] = guide::first(&lab, &guide::Walk { is_shown: false });
     let idle = Duration::from_secs(10);

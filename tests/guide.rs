@@ -14,16 +14,13 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::path::Path;
-
 use guide::Walk;
 
 fn walk(name: &str, walk: fn(&lab::Lab, &Walk) -> [lab::Node; 2]) {
     if !lab::require() {
         return;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let tree = tree::install_tree(executables);
+    let tree = tree::install_tree();
     let lab = lab::Lab::builder(name).layer(tree).build();
     walk(&lab, &Walk { is_shown: false });
 }

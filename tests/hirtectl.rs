@@ -46,7 +46,7 @@ const NODE_OFFLINE: i32 = 4;
 const UNKNOWN: i32 = 5;
 
 fn hirtectl() -> PathBuf {
-    tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl"))
+    tree::program("hirtectl")
 }
 
 /// What hirtectl takes for the system bus.

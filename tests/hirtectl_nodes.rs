@@ -14,7 +14,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use lab::{Lab, Node};
 use serde_json::Value;
@@ -56,10 +56,7 @@ struct Fleet {
 
 impl Fleet {
     fn boot() -> Self {
-        let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-        let lab = Lab::builder("hirtectl")
-            .layer(tree::install_tree(executables))
-            .build();
+        let lab = Lab::builder("hirtectl").layer(tree::install_tree()).build();
         let [laptop, rpi4] = guide::first(&lab, &guide::Walk { is_shown: false });
         for (name, content) in UNITS {
             rpi4.unit(name, content);

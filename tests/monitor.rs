@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daemons::{Connection, Folder, Manager, Refusal, install_tree, manager_call, within};
+use daemons::{Connection, Manager, Refusal, install_tree, manager_call, within};
 use hirte::bus::{Body, Kind, Message, ObjectPath, names};
 use lab::{Lab, Node};
 
@@ -207,8 +207,8 @@ fn truth(node: &Node) -> BTreeMap<(String, String), (String, String)> {
 }
 
 /// `laptop` has the manager and an agent, `rpi4` an agent.
-fn fleet(name: &str, folder: &Folder) -> (Lab, Node, Node) {
-    let lab = Lab::builder(name).layer(install_tree(folder)).build();
+fn fleet(name: &str) -> (Lab, Node, Node) {
+    let lab = Lab::builder(name).layer(install_tree()).build();
     let laptop = lab.node("laptop", "192.168.42.10");
     let rpi4 = lab.node("rpi4", "192.168.42.15");
     let manager = "[hirte]\nManagerPort=2020\nAllowedNodeNames=laptop,rpi4\n";
@@ -247,8 +247,7 @@ fn what_is_told_adds_up_to_what_systemd_says() {
     if !lab::require() {
         return;
     }
-    let folder = Folder::new();
-    let (lab, laptop, rpi4) = fleet("monitor", &folder);
+    let (lab, laptop, rpi4) = fleet("monitor");
     let mut one = Watcher::on(&laptop);
     let mut all = Watcher::on(&laptop);
     one.subscribe("rpi4", "web.service");
@@ -326,8 +325,7 @@ fn a_monitor_is_used_by_its_owner_and_root_and_ends_with_its_owner() {
     if !lab::require() {
         return;
     }
-    let folder = Folder::new();
-    let (_lab, laptop, rpi4) = fleet("owner", &folder);
+    let (_lab, laptop, rpi4) = fleet("owner");
     laptop.ok(&[
         "useradd",
         "--no-create-home",

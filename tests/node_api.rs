@@ -15,7 +15,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use lab::{Lab, Node, Running};
 
@@ -55,10 +55,7 @@ fn fleet(name: &str) -> Option<Fleet> {
     if !lab::require() {
         return None;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let lab = Lab::builder(name)
-        .layer(tree::install_tree(executables))
-        .build();
+    let lab = Lab::builder(name).layer(tree::install_tree()).build();
     let [laptop, rpi4] = guide::first(&lab, &guide::Walk { is_shown: false });
     for (name, content) in UNITS {
         rpi4.unit(name, content);

@@ -14,6 +14,8 @@ mod build;
 mod lab;
 #[path = "packages/nodes.rs"]
 mod nodes;
+#[path = "support/pip.rs"]
+mod pip;
 #[path = "support/tree.rs"]
 mod tree;
 
@@ -25,6 +27,7 @@ use std::{
 };
 
 use build::{files, ok, root, sh};
+use pip::PYTHON;
 
 const PACKAGES: [&str; 5] = [
     "hirte",
@@ -36,9 +39,6 @@ const PACKAGES: [&str; 5] = [
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Where the C library for Arm lies on Debian, for qemu.
 const ARM_LIBRARIES: &str = "/usr/aarch64-linux-gnu";
-/// The interpreter for which `requirements.txt` has the hashes.
-const PYTHON: &str = "/usr/bin/python3";
-const REQUIREMENTS: &str = "tests/packages/requirements.txt";
 const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-musl"];
 
 /// Whether packages can be built here; if not, says what is left out.
@@ -167,48 +167,9 @@ fn lintian_and_rpmlint_find_nothing() {
     }
 }
 
-/// The libraries of `requirements.txt` in a folder that stays for later runs.
-fn schema_libraries() -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cyclonedx");
-    let wanted = fs::read(root().join(REQUIREMENTS)).unwrap();
-    let installed = folder.join("requirements.txt");
-    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
-        return Ok(folder);
-    }
-    let _ = fs::remove_dir_all(&folder);
-    let pip = Command::new(PYTHON)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--require-hashes",
-        ])
-        .args([
-            "--disable-pip-version-check",
-            "--only-binary=:all:",
-            "--target",
-        ])
-        .arg(&folder)
-        .arg("--requirement")
-        .arg(root().join(REQUIREMENTS))
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !pip.status.success() {
-        let problem = String::from_utf8_lossy(&pip.stderr);
-        return Err(format!(
-            "the libraries of {REQUIREMENTS}: {}",
-            problem.trim()
-        ));
-    }
-    fs::write(installed, wanted).unwrap();
-    Ok(folder)
-}
-
 #[test]
 fn bills_of_materials_follow_the_schema_and_are_deterministic() {
-    let libraries = match schema_libraries() {
+    let libraries = match pip::libraries("tests/packages/requirements.txt") {
         Ok(libraries) => libraries,
         Err(missing) => return lab::leave_out(&missing),
     };

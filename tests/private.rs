@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use daemons::{Connection, Folder, Manager, SOON, install_tree, manager_call, program, within};
+use daemons::{Connection, Manager, SOON, install_tree, manager_call, program, within};
 use hirte::{
     bus::{Body, Message, error_name, names},
     core::Now,
@@ -269,8 +269,7 @@ fn a_node_is_controlled_before_during_and_after_its_bus() {
     if !lab::require() {
         return;
     }
-    let folder = Folder::new();
-    let lab = Lab::builder("private").layer(install_tree(&folder)).build();
+    let lab = Lab::builder("private").layer(install_tree()).build();
     let laptop = node(&lab);
     let bus_units = "dbus.socket dbus.service";
     expect(

@@ -18,16 +18,16 @@ use std::{
 };
 
 fn agent() -> PathBuf {
-    tree::program("hirte-agent", env!("CARGO_BIN_EXE_hirte-agent"))
+    tree::program("hirte-agent")
 }
 
 fn programs() -> Vec<PathBuf> {
     vec![
-        tree::program("hirte", env!("CARGO_BIN_EXE_hirte")),
+        tree::program("hirte"),
         agent(),
-        tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl")),
+        tree::program("hirtectl"),
         #[cfg(feature = "dashboard")]
-        tree::program("hirte-dashboard", env!("CARGO_BIN_EXE_hirte-dashboard")),
+        tree::program("hirte-dashboard"),
     ]
 }
 

@@ -173,10 +173,7 @@ fn operators_may_do_what_the_rules_name() {
     if !lab::require() {
         return;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let lab = Lab::builder("access")
-        .layer(tree::install_tree(executables))
-        .build();
+    let lab = Lab::builder("access").layer(tree::install_tree()).build();
     let [primary, agent] = guide::second(&lab, &guide::Walk { is_shown: false });
     prepare(&primary, &agent);
     expect_each(&primary, AT_ALL_TIMES);
@@ -326,9 +323,8 @@ fn audit_tells_who_did_what() {
     if !guest::require() {
         return;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("audit");
-    let mut guest = Guest::boot(&cache, &tree::install_tree(executables));
+    let mut guest = Guest::boot(&cache, &tree::install_tree());
     set_up_guest(&mut guest);
     rules_are_set(&mut guest);
     // A login, as far as audit is concerned: PAM sets who it is.

@@ -62,11 +62,10 @@ fn nodes(name: &str, images: &[&str]) -> Option<(Lab, [Node; 2])> {
         return None;
     };
     let made = Path::new(&made);
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
     let tars = made.join("images");
     let lab = Lab::builder(name)
         .root(made.join("node"))
-        .layer(tree::install_tree(executables))
+        .layer(tree::install_tree())
         .bind(&tars)
         .plain("/var/lib/containers")
         .build();

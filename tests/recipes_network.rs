@@ -48,11 +48,7 @@ fn require(programs: &[&str]) -> bool {
 }
 
 fn new_lab(name: &str) -> Lab {
-    let built = Path::new(env!("CARGO_BIN_EXE_hirte"));
-    let executables = built.parent().expect("an executable lies in a folder");
-    Lab::builder(name)
-        .layer(tree::install_tree(executables))
-        .build()
+    Lab::builder(name).layer(tree::install_tree()).build()
 }
 
 /// The guide's two nodes with its configuration, before anything runs.

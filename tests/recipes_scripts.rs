@@ -69,8 +69,7 @@ fn fleet(name: &str, set_up: impl FnOnce(lab::Builder) -> lab::Builder) -> Optio
         lab::leave_out(&format!("Debian's {package}"));
         return None;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let builder = Lab::builder(name).layer(tree::install_tree(executables));
+    let builder = Lab::builder(name).layer(tree::install_tree());
     let lab = set_up(builder).build();
     let [primary, agent] = lab.boot(&[("primary", "192.168.1.10"), ("agent", "192.168.1.20")]);
     let nodes = [&primary, &agent];

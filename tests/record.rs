@@ -14,7 +14,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{fmt::Debug, path::Path};
+use std::fmt::Debug;
 
 use hirte::{agent, core::Now, manager};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -61,9 +61,8 @@ fn recorded_runs_are_replayed_exactly() {
     if !lab::require() {
         return;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
     let lab = lab::Lab::builder("record")
-        .layer(tree::install_tree(executables))
+        .layer(tree::install_tree())
         .build();
     let files = [("laptop", "hirte"), ("rpi4", "hirte-agent")];
     let nodes = guide::first_with(&lab, &guide::Walk { is_shown: false }, |node| {

@@ -425,7 +425,7 @@ fn our_agent_serves_a_c_manager() {
     let Some(program) = compile("manager", &folder) else {
         return;
     };
-    let lab = Lab::builder("sdbus").layer(install_tree(&folder)).build();
+    let lab = Lab::builder("sdbus").layer(install_tree()).build();
     let node = lab.node("rpi4", "192.168.42.15");
     node.write("/usr/local/bin/c-manager", fs::read(program).unwrap());
     let config = "[hirte-agent]\nNodeName=rpi4\nManagerHost=127.0.0.1\nManagerPort=2020\n";

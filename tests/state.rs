@@ -12,7 +12,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use lab::{Lab, Node, Running};
 
@@ -93,10 +93,7 @@ impl Fleet {
         if !lab::require() {
             return None;
         }
-        let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-        let lab = Lab::builder(name)
-            .layer(tree::install_tree(executables))
-            .build();
+        let lab = Lab::builder(name).layer(tree::install_tree()).build();
         let nodes = NODES.map(|(name, address)| {
             let node = lab.node(name, address);
             let host = if name == "laptop" {

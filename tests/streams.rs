@@ -14,7 +14,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use lab::{Lab, Node};
 
@@ -36,10 +36,7 @@ fn fleet(name: &str) -> Option<Fleet> {
     if !lab::require() {
         return None;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let lab = Lab::builder(name)
-        .layer(tree::install_tree(executables))
-        .build();
+    let lab = Lab::builder(name).layer(tree::install_tree()).build();
     let [laptop, rpi4] = guide::first_with(&lab, &guide::Walk { is_shown: false }, |node| {
         if node.name() == "rpi4" {
             node.write("/etc/hirte/agent.conf.d/exec.conf", ALLOW);

@@ -145,12 +145,7 @@ fn the_view_shows_the_fleet_and_its_keys_act_on_it() {
     if !lab::require() {
         return;
     }
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirtectl-top"))
-        .parent()
-        .unwrap();
-    let lab = Lab::builder("top")
-        .layer(tree::install_tree(executables))
-        .build();
+    let lab = Lab::builder("top").layer(tree::install_tree()).build();
     let [laptop, rpi4] = guide::first(&lab, &guide::Walk { is_shown: false });
     rpi4.unit("fails.service", FAILS);
     rpi4.unit("hostile.service", HOSTILE);
@@ -413,11 +408,7 @@ fn hirtectl_runs_the_view_or_says_where_it_is() {
     let elsewhere = folder.join("elsewhere");
     fs::create_dir_all(&elsewhere).unwrap();
     let hirtectl = folder.join("hirtectl");
-    fs::copy(
-        tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl")),
-        &hirtectl,
-    )
-    .unwrap();
+    fs::copy(tree::program("hirtectl"), &hirtectl).unwrap();
     let run = || {
         let mut command = Command::new(&hirtectl);
         command.args(["top", "rpi4"]).env("PATH", &elsewhere);

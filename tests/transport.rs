@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daemons::{Folder, Manager, Settings, install_tree};
+use daemons::{Manager, Settings, install_tree};
 use hirte::bus::names;
 use lab::{Lab, Node, eventually};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -35,10 +35,8 @@ const PROMPT: Duration = Duration::from_secs(2);
 const SOCKET: &str = "/run/hirte/hirte-agent.sock";
 const QUICK: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n";
 
-fn new_lab(name: &str) -> (Lab, Folder) {
-    let folder = Folder::new();
-    let lab = Lab::builder(name).layer(install_tree(&folder)).build();
-    (lab, folder)
+fn new_lab(name: &str) -> Lab {
+    Lab::builder(name).layer(install_tree()).build()
 }
 
 fn configure_manager(node: &Node, lines: &str) {
@@ -141,7 +139,7 @@ fn a_fleet_of_ipv6_nodes() {
     if !lab::require() {
         return;
     }
-    let (lab, _folder) = new_lab("ipv6");
+    let lab = new_lab("ipv6");
     let [laptop, rpi4] = lab.boot(&[("laptop", "fd00::10"), ("rpi4", "fd00::15")]);
     let link_local = |node: &Node| {
         let show = [
@@ -202,7 +200,7 @@ fn addresses_and_names_of_the_manager() {
     if !lab::require() {
         return;
     }
-    let (lab, _folder) = new_lab("names");
+    let lab = new_lab("names");
     let [laptop, rpi4] = lab.boot(&[("laptop", "192.168.42.10"), ("rpi4", "192.168.42.15")]);
     configure_manager(&laptop, "ManagerPort=2020\n");
     restart(&laptop, "hirte");
@@ -366,7 +364,7 @@ fn unix_sockets_and_sockets_of_systemd() {
     if !lab::require() {
         return;
     }
-    let (lab, _folder) = new_lab("sockets");
+    let lab = new_lab("sockets");
     let [laptop, rpi4] = lab.boot(&[("laptop", "192.168.42.10"), ("rpi4", "192.168.42.15")]);
     configure_agent(&laptop, &format!("ManagerAddress=unix:path={SOCKET}\n"));
     configure_agent(&rpi4, "ManagerHost=192.168.42.10\n");
@@ -470,7 +468,7 @@ fn an_agent_controls_the_systemd_of_its_user() {
     if !lab::require() {
         return;
     }
-    let (lab, _folder) = new_lab("user");
+    let lab = new_lab("user");
     let node = lab.node("rpi4", "192.168.42.15");
     configure_manager(&node, "");
     configure_agent(&node, "ManagerHost=127.0.0.1\n");

@@ -10,6 +10,8 @@
 
 #[path = "lab/mod.rs"]
 mod lab;
+#[path = "support/pip.rs"]
+mod pip;
 #[path = "support/tree.rs"]
 mod tree;
 
@@ -22,6 +24,7 @@ use std::{
 };
 
 use lab::Lab;
+use pip::PYTHON;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -322,8 +325,7 @@ fn claims() -> BTreeMap<&'static str, Vec<String>> {
 
 #[test]
 fn packages_claim_exactly_what_the_install_step_gives() {
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let installed = walk(&tree::install_tree(executables));
+    let installed = walk(&tree::install_tree());
     assert!(installed.len() > 20, "{installed:?}");
     let claims = claims();
     for file in &installed {
@@ -349,8 +351,7 @@ fn packages_claim_exactly_what_the_install_step_gives() {
 #[test]
 fn every_unit_that_can_be_enabled_is_known_to_systemds_class() {
     let recipe = read(RECIPE);
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-    let units = tree::install_tree(executables).join("usr/lib/systemd/system");
+    let units = tree::install_tree().join("usr/lib/systemd/system");
     let mut with_install: Vec<String> = walk(&units);
     with_install.retain(|unit| {
         fs::read_to_string(units.join(unit)).is_ok_and(|text| text.contains("[Install]"))
@@ -402,42 +403,9 @@ const NOT_FOLLOWED: [(&str, &str); 8] = [
     ),
 ];
 
-/// The interpreter of Debian, for which the requirements are.
-const PYTHON: &str = "/usr/bin/python3";
-
-/// Installs oelint-adv in the one version for which the list above is, every file with its hash.
-fn install_linter() -> Result<PathBuf, String> {
-    let folder =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("oelint-{}", std::process::id()));
-    let output = Command::new(PYTHON)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--require-hashes",
-        ])
-        .args([
-            "--disable-pip-version-check",
-            "--only-binary=:all:",
-            "--target",
-        ])
-        .arg(&folder)
-        .arg("--requirement")
-        .arg(root().join("tests/yocto/requirements.txt"))
-        .output()
-        .map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(folder);
-    }
-    let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(format!("oelint-adv from the package index: {problem}"))
-}
-
 #[test]
 fn the_linter_of_openembedded_finds_nothing_else() {
-    let folder = match install_linter() {
+    let folder = match pip::libraries("tests/yocto/requirements.txt") {
         Ok(folder) => folder,
         Err(needed) => return lab::leave_out(&needed),
     };
@@ -473,7 +441,6 @@ fn the_linter_of_openembedded_finds_nothing_else() {
         assert!(all.contains(rule), "{rule} need not be suppressed: {all}");
     }
     assert_eq!(lint(&NOT_FOLLOWED), "");
-    let _ = fs::remove_dir_all(folder);
 }
 
 /// The body of a shell function of a recipe.
@@ -491,7 +458,7 @@ fn initial_state() -> PathBuf {
         .join(format!("initial-state-{}", std::process::id()));
     let tree = work.join("tree");
     fs::create_dir_all(&tree).unwrap();
-    let program = tree::program("hirtectl", env!("CARGO_BIN_EXE_hirtectl"));
+    let program = tree::program("hirtectl");
     let path = format!(
         "{}:{}",
         program.parent().unwrap().display(),
@@ -557,10 +524,7 @@ fn the_layers_presets_boot_into_the_state_of_the_file() {
     let builder = if let Some(tree) = env::var_os("HIRTE_YOCTO_TREE") {
         builder.layer(tree)
     } else {
-        let executables = Path::new(env!("CARGO_BIN_EXE_hirte")).parent().unwrap();
-        builder
-            .layer(tree::install_tree(executables))
-            .layer(initial_state())
+        builder.layer(tree::install_tree()).layer(initial_state())
     };
     let lab = builder.build();
     let node = lab.node("rpi4", "192.168.42.15");

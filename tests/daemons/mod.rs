@@ -8,6 +8,8 @@
 
 mod connection;
 mod manager;
+#[path = "../support/tree.rs"]
+mod tree;
 
 use std::{
     env, fs,
@@ -20,44 +22,10 @@ use std::{
 
 pub use connection::{Connection, Refusal, Socket, bus_call, node_call, register};
 pub use manager::{Manager, Settings, manager_call};
+pub use tree::{install, install_tree, program};
 
 /// For what takes milliseconds on an idle machine: long enough for one that does much else.
 pub const SOON: Duration = Duration::from_secs(10);
-
-/// An executable of this build: as it is shipped where an installed tree is given.
-pub fn program(name: &str) -> PathBuf {
-    if let Some(tree) = env::var_os("HIRTE_INSTALL_TREE") {
-        return Path::new(&tree).join("usr/bin").join(name);
-    }
-    PathBuf::from(match name {
-        "hirte" => env!("CARGO_BIN_EXE_hirte"),
-        "hirte-agent" => env!("CARGO_BIN_EXE_hirte-agent"),
-        "hirtectl" => env!("CARGO_BIN_EXE_hirtectl"),
-        #[cfg(feature = "dashboard")]
-        "hirte-dashboard" => env!("CARGO_BIN_EXE_hirte-dashboard"),
-        _ => panic!("no executable is named {name}"),
-    })
-}
-
-/// The tree that `data/install` makes of this build: the one that is given, or else a new one in
-/// `folder`.
-pub fn install_tree(folder: &Folder) -> PathBuf {
-    if let Some(tree) = env::var_os("HIRTE_INSTALL_TREE") {
-        return tree.into();
-    }
-    let tree = folder.path("tree");
-    let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/install");
-    let output = Command::new(install)
-        .arg("--destdir")
-        .arg(&tree)
-        .arg("--bindir-from")
-        .arg(program("hirte").parent().unwrap())
-        .output()
-        .unwrap();
-    let problem = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "data/install: {problem}");
-    tree
-}
 
 /// A folder of a test, which goes with this value.
 pub struct Folder(PathBuf);

@@ -4,8 +4,8 @@ use std::{env, fs, path::Path};
 
 use crate::{
     browser::Browser,
+    daemons::install_tree,
     lab::{self, Lab, Node},
-    tree,
 };
 
 const URL: &str = "http://127.0.0.1:8420/";
@@ -84,9 +84,7 @@ struct Fleet {
 }
 
 fn fleet() -> Fleet {
-    let executables = Path::new(env!("CARGO_BIN_EXE_hirte-dashboard"));
-    let tree = tree::install_tree(executables.parent().unwrap());
-    let lab = Lab::builder("dashboard").layer(tree).build();
+    let lab = Lab::builder("dashboard").layer(install_tree()).build();
     let nodes = lab.boot(&NODES);
     for (node, name, description, command) in UNITS {
         let text = format!(

@@ -82,18 +82,18 @@ fn executables() -> &'static Path {
     FOLDER.get_or_init(|| {
         let folder = folder("executables");
         fs::create_dir_all(&folder).expect("create a folder");
-        for (name, built) in [
-            ("hirte", env!("CARGO_BIN_EXE_hirte")),
-            ("hirte-agent", env!("CARGO_BIN_EXE_hirte-agent")),
-            ("hirtectl", env!("CARGO_BIN_EXE_hirtectl")),
-            ("hirtectl-top", env!("CARGO_BIN_EXE_hirtectl-top")),
-            ("hirte-dashboard", env!("CARGO_BIN_EXE_hirte-dashboard")),
+        for name in [
+            "hirte",
+            "hirte-agent",
+            "hirtectl",
+            "hirtectl-top",
+            "hirte-dashboard",
         ] {
             // Those of a debug build are not stripped.
             ok(Command::new("strip")
                 .arg("-o")
                 .arg(folder.join(name))
-                .arg(tree::program(name, built)));
+                .arg(tree::program(name)));
         }
         folder
     })

@@ -11,27 +11,48 @@ use std::{
     sync::OnceLock,
 };
 
-/// An executable as it is installed in the tree that `HIRTE_INSTALL_TREE` names, or as cargo `built`
-/// it for the test.
-pub fn program(name: &str, built: &str) -> PathBuf {
-    env::var_os("HIRTE_INSTALL_TREE").map_or_else(
-        || PathBuf::from(built),
-        |tree| Path::new(&tree).join("usr/bin").join(name),
-    )
+/// An executable of this build: as it is shipped where an installed tree is given.
+pub fn program(name: &str) -> PathBuf {
+    given().map_or_else(|| built(name), |tree| tree.join("usr/bin").join(name))
 }
 
-/// The tree that `HIRTE_INSTALL_TREE` names (`./test` puts the release build there), or one with
-/// the executables in the folder `executables`, made by the install step.
+/// The tree that `HIRTE_INSTALL_TREE` names (`./test` puts the release build there), or one that the
+/// install step makes of this build.
 ///
 /// # Panics
 /// If the install step fails.
-pub fn install_tree(executables: &Path) -> PathBuf {
+pub fn install_tree() -> PathBuf {
     static TREE: OnceLock<PathBuf> = OnceLock::new();
-    let make = || match env::var_os("HIRTE_INSTALL_TREE") {
-        Some(tree) if !tree.is_empty() => PathBuf::from(tree),
-        _ => install(executables),
+    let make = || {
+        let name = format!("install-{}", std::process::id());
+        let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        install(
+            &tree,
+            built("hirte").parent().expect("it lies in a folder"),
+            WITH,
+        );
+        tree
     };
-    TREE.get_or_init(make).clone()
+    TREE.get_or_init(|| given().unwrap_or_else(make)).clone()
+}
+
+fn given() -> Option<PathBuf> {
+    let tree = env::var_os("HIRTE_INSTALL_TREE").filter(|tree| !tree.is_empty());
+    tree.map(PathBuf::from)
+}
+
+/// An executable as cargo built it for the test.
+fn built(name: &str) -> PathBuf {
+    PathBuf::from(match name {
+        "hirte" => env!("CARGO_BIN_EXE_hirte"),
+        "hirte-agent" => env!("CARGO_BIN_EXE_hirte-agent"),
+        "hirtectl" => env!("CARGO_BIN_EXE_hirtectl"),
+        #[cfg(feature = "dashboard")]
+        "hirte-dashboard" => env!("CARGO_BIN_EXE_hirte-dashboard"),
+        #[cfg(feature = "top")]
+        "hirtectl-top" => env!("CARGO_BIN_EXE_hirtectl-top"),
+        _ => panic!("no executable is named {name}"),
+    })
 }
 
 /// What is installed besides the three programs: what this test was built with.
@@ -42,15 +63,17 @@ const WITH: &[&str] = &[
     "--with-top",
 ];
 
-fn install(executables: &Path) -> PathBuf {
-    let tree =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("install-{}", std::process::id()));
+/// Has the install step make a tree of the executables in a folder.
+///
+/// # Panics
+/// If it fails.
+pub fn install(tree: &Path, executables: &Path, with: &[&str]) {
     let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/install"))
         .arg("--destdir")
-        .arg(&tree)
+        .arg(tree)
         .arg("--bindir-from")
         .arg(executables)
-        .args(WITH)
+        .args(with)
         .output()
         .expect("data/install runs");
     assert!(
@@ -58,5 +81,4 @@ fn install(executables: &Path) -> PathBuf {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    tree
 }
