@@ -74,27 +74,14 @@ fn of_fleet(output: &mut Output, body: &Body, filter: Option<&str>) -> Result<Ex
     Ok(output.complain_of_each(&nodes::failures(failures)))
 }
 
-/// Prints the list of a fleet that does not fit into one message, as for units.
+/// Prints the list of a fleet that does not fit into one message.
 async fn node_by_node(
     client: &mut Client,
     output: &mut Output,
     filter: Option<&str>,
 ) -> Result<ExitStatus, Error> {
-    let nodes = nodes::online(client).await?;
-    let (mut lists, mut failures) = (Vec::new(), Vec::new());
-    for (node, path) in &nodes {
-        match client.ask(Call::node(path, "ListUnitFiles", &())).await? {
-            Ok(body) => lists.push((node, body)),
-            Err(refusal) => failures.push(Error::from_refusal(refusal, Subject::Node(node))),
-        }
-    }
-    let mut files = Vec::new();
-    for (node, body) in &lists {
-        match of_node(node, body) {
-            Ok(listed) => files.extend(listed),
-            Err(error) => failures.push(error),
-        }
-    }
+    let (lists, mut failures) = nodes::lists(client, "ListUnitFiles").await?;
+    let files = nodes::rows(&lists, &mut failures, of_node);
     print(output, &FLEET_COLUMNS, files, filter);
     Ok(output.complain_of_each(&failures))
 }

@@ -114,29 +114,14 @@ fn of_fleet(output: &mut Output, body: &Body, filter: Option<&str>) -> Result<Ex
     Ok(output.complain_of_each(&nodes::failures(failures)))
 }
 
-/// Prints the list of a fleet that does not fit into one message. The nodes are asked one after
-/// the other, because the answers of several could again be more than the manager may queue.
+/// Prints the list of a fleet that does not fit into one message.
 async fn node_by_node(
     client: &mut Client,
     output: &mut Output,
     filter: Option<&str>,
 ) -> Result<ExitStatus, Error> {
-    let nodes = nodes::online(client).await?;
-    let mut lists = Vec::new();
-    let mut failures = Vec::new();
-    for (node, path) in &nodes {
-        match client.ask(Call::node(path, "ListUnits", &())).await? {
-            Ok(body) => lists.push((node, body)),
-            Err(refusal) => failures.push(Error::from_refusal(refusal, Subject::Node(node))),
-        }
-    }
-    let mut units = Vec::new();
-    for (node, body) in &lists {
-        match units_of_node(node, body) {
-            Ok(listed) => units.extend(listed),
-            Err(error) => failures.push(error),
-        }
-    }
+    let (lists, mut failures) = nodes::lists(client, "ListUnits").await?;
+    let units = nodes::rows(&lists, &mut failures, units_of_node);
     print(output, &FLEET_COLUMNS, units, filter);
     Ok(output.complain_of_each(&failures))
 }

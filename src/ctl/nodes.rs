@@ -10,7 +10,7 @@ use super::{
     client::Client,
     error::{Error, Subject},
 };
-use crate::bus::body::PathRef;
+use crate::bus::{Body, body::PathRef};
 
 /// A node and its properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,39 @@ pub(crate) async fn online(client: &mut Client) -> Result<Vec<(String, String)>,
     let online = nodes.into_iter().filter(|(.., state)| *state == "online");
     let owned = online.map(|(name, PathRef(path), _)| (name.to_owned(), path.to_owned()));
     Ok(owned.collect())
+}
+
+/// The answers of the nodes that are online to a method that lists something, each with the name of its
+/// node, and why others gave none. The nodes are asked one after the other, because the answers of
+/// several could be more than the manager may queue.
+pub(super) async fn lists(
+    client: &mut Client,
+    method: &'static str,
+) -> Result<(Vec<(String, Body)>, Vec<Error>), Error> {
+    let (mut lists, mut failures) = (Vec::new(), Vec::new());
+    for (node, path) in online(client).await? {
+        match client.ask(Call::node(&path, method, &())).await? {
+            Ok(body) => lists.push((node, body)),
+            Err(refusal) => failures.push(Error::from_refusal(refusal, Subject::Node(&node))),
+        }
+    }
+    Ok((lists, failures))
+}
+
+/// The rows of all these lists. A list that can not be read is a failure of its node.
+pub(super) fn rows<'b, Row>(
+    lists: &'b [(String, Body)],
+    failures: &mut Vec<Error>,
+    read: impl Fn(&'b str, &'b Body) -> Result<Vec<Row>, Error>,
+) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (node, body) in lists {
+        match read(node, body) {
+            Ok(listed) => rows.extend(listed),
+            Err(error) => failures.push(error),
+        }
+    }
+    rows
 }
 
 /// The nodes that failed to answer, as the lists of the whole fleet name them: node, error, message.
