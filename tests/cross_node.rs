@@ -23,6 +23,8 @@ use lab::{Lab, Node, eventually};
 const SOON: Duration = Duration::from_secs(20);
 /// What has not changed after this time does not change.
 const QUIET: Duration = Duration::from_millis(700);
+/// How often a unit is started while others look at its target.
+const LOOKED_AT: usize = 25;
 
 /// `[node bar]` may depend on nobody; `away` never has an agent.
 const MANAGER: &str = "[hirte]\nAllowedNodeNames=foo,bar,my_node,away\n\
@@ -48,10 +50,11 @@ const TARGETS: [(&str, &str); 4] = [
 ];
 
 /// Units that depend on others: name, how, and on what.
-const SOURCES: [(&str, &str, &str); 7] = [
+const SOURCES: [(&str, &str, &str); 8] = [
     ("app.service", "Wants", "bar_db"),
     ("more.service", "Wants", "bar_db"),
     ("bound.service", "BindsTo", "bar_db"),
+    ("needs.service", "Requires", "bar_db"),
     ("page.service", "Wants", "bar_web"),
     ("waits.service", "Requires", "bar_slow"),
     ("broken.service", "Requires", "bar_fails"),
@@ -295,6 +298,16 @@ fn units_start_and_stop_with_those_of_other_nodes() {
     );
     fleet.stop("two.service");
     fleet.expect_nothing("a name with an underscore");
+
+    // systemd loads a unit for who looks at it, and unloads it at once.
+    let look = "while :; do systemctl is-active db.service; done";
+    let looks = [(); 4].map(|()| bar.spawn(&["sh", "-c", look]));
+    for _ in 0..LOOKED_AT {
+        fleet.start("needs.service");
+        fleet.stop("needs.service");
+    }
+    drop(looks);
+    fleet.expect_nothing("looks at the target");
 }
 
 #[test]

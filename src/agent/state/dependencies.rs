@@ -103,8 +103,22 @@ impl State {
             units.remove(unit);
         }
         self.order(turn, &keeper, JobKind::Stop);
+        self.tell_that_it_is_unloaded(turn, unit);
         self.reply(turn, caller, Ok(Body::default()));
         Ok(())
+    }
+
+    /// Whether other nodes depend on a unit that systemd is to start and has not started yet.
+    pub(super) fn is_about_to_start(&self, unit: &str) -> bool {
+        let is_wanted = self.dependencies.wanted.contains(unit);
+        is_wanted && keeper(unit).is_ok_and(|keeper| self.orders.is_starting(&keeper))
+    }
+
+    /// A unit that keeps another was started (or stopped).
+    pub(super) fn dependency_started(&mut self, turn: &mut Turn<'_>, keeper: &str) {
+        if let Some(unit) = kept(keeper) {
+            self.tell_that_it_is_unloaded(turn, &unit);
+        }
     }
 
     /// A unit that keeps another could not be started. Where the other has not even tried to start
@@ -125,7 +139,8 @@ impl State {
         }
         let is_loaded = known.is_some();
         let state = Body::of(&(unit, active, sub, "real"));
-        if !is_loaded {
+        let is_thought_loaded = self.watch.forget_unloaded(unit);
+        if !is_loaded && !is_thought_loaded {
             self.signal(turn, "UnitNew", Body::of(&(unit, "real")));
         }
         self.signal(turn, "UnitStateChanged", state);

@@ -38,8 +38,17 @@ impl Orders {
 
     /// Whether a unit is to be stopped and has not been yet.
     pub(super) fn is_stopping(&self, unit: &str) -> bool {
+        self.is_ordered(unit, JobKind::Stop)
+    }
+
+    /// Whether a unit is to be started and has not been yet.
+    pub(super) fn is_starting(&self, unit: &str) -> bool {
+        self.is_ordered(unit, JobKind::Start)
+    }
+
+    fn is_ordered(&self, unit: &str, kind: JobKind) -> bool {
         let order = self.by_unit.get(unit);
-        order.is_some_and(|order| order.kind == JobKind::Stop)
+        order.is_some_and(|order| order.kind == kind)
     }
 }
 
@@ -115,7 +124,7 @@ impl State {
         };
         self.orders.by_unit.remove(&unit);
         if result == "done" {
-            return;
+            return self.dependency_started(turn, &unit);
         }
         if kind == JobKind::Start {
             self.order_failed(turn, &unit, result);

@@ -10,6 +10,10 @@
 //!   connection to systemd was lost, or systemd has loaded its configuration), and `virtual` for
 //!   the answer to `Subscribe`, which tells what is.
 //!
+//! systemd loads a unit for whoever looks at it, and unloads it at once. Where other nodes depend on a
+//! unit that is about to be started, that it was unloaded is not told, because they would take it for
+//! the end of the attempt; the start loads it again.
+//!
 //! A list of all units that passes through to the manager is learned from first, so that the
 //! manager never knows a state that this module would take for reported later.
 
@@ -39,6 +43,8 @@ pub(super) struct Watch {
     unknown: BTreeSet<String>,
     /// Whether an answer with such states is awaited.
     is_asking: bool,
+    /// Units of which it is not told that they were unloaded.
+    unloaded: BTreeSet<String>,
 }
 
 impl Watch {
@@ -55,6 +61,22 @@ impl Watch {
         self.every_unit = false;
         self.units.clear();
         self.unknown.clear();
+        self.unloaded.clear();
+    }
+
+    /// From here on the manager is told of a unit as of others. Returns whether it was not told that
+    /// systemd had unloaded it.
+    pub(super) fn forget_unloaded(&mut self, unit: &str) -> bool {
+        self.unloaded.remove(unit)
+    }
+
+    fn forget_unwatched(&mut self) {
+        let Self {
+            every_unit, units, ..
+        } = &*self;
+        let is_watched = |unit: &String| *every_unit || units.contains(unit);
+        let unloaded = self.unloaded.iter().filter(|unit| is_watched(unit));
+        self.unloaded = unloaded.cloned().collect();
     }
 
     /// systemd is gone; the next connection lists all units with their states.
@@ -126,6 +148,7 @@ impl State {
             };
             return Err(CallError::new(error_name::FAILED, message));
         }
+        self.watch.forget_unwatched();
         self.reply(turn, caller, Ok(Body::default()));
         Ok(())
     }
@@ -138,7 +161,9 @@ impl State {
         }
         self.note_unit(turn, unit, Told::default());
         if self.watch.covers(unit) && self.units.get(unit).is_some() {
-            self.signal(turn, "UnitNew", Body::of(&(unit, "real")));
+            if !self.watch.forget_unloaded(unit) {
+                self.signal(turn, "UnitNew", Body::of(&(unit, "real")));
+            }
             self.watch.unknown.insert(unit.to_owned());
             self.ask_for_states(turn);
         }
@@ -149,7 +174,19 @@ impl State {
         let was_known = self.units.remove(unit);
         self.unit_ended(turn, unit);
         self.watch.unknown.remove(unit);
-        if was_known && self.watch.covers(unit) {
+        if !was_known || !self.watch.covers(unit) {
+            return;
+        }
+        if self.is_about_to_start(unit) {
+            self.watch.unloaded.insert(unit.to_owned());
+        } else {
+            self.signal(turn, "UnitRemoved", Body::of(&(unit,)));
+        }
+    }
+
+    /// The start for which it was not told that a unit was unloaded is over, or is not wanted any more.
+    pub(super) fn tell_that_it_is_unloaded(&mut self, turn: &mut Turn<'_>, unit: &str) {
+        if self.watch.forget_unloaded(unit) && self.watch.covers(unit) {
             self.signal(turn, "UnitRemoved", Body::of(&(unit,)));
         }
     }
@@ -243,7 +280,7 @@ impl State {
                 None if before.is_some_and(Unit::is_failed) => before.unwrap_or(&ended),
                 None => &ended,
             };
-            if before.is_none() {
+            if before.is_none() && !self.watch.forget_unloaded(name) {
                 signals.push(("UnitNew", Body::of(&(name.as_str(), "real"))));
             }
             let change = change(name, before.unwrap_or(&Unit::default()), after);

@@ -533,6 +533,66 @@ fn a_unit_that_can_not_start_is_told_as_what_it_is() {
     assert_eq!(driver.sent_to_manager(), []);
 }
 
+/// systemd loads a unit for whoever looks at it, and unloads it at once. To those who wait for it this
+/// would be its end.
+#[test]
+fn a_unit_that_is_unloaded_just_before_its_start_has_not_ended() {
+    let unit = || "db.service".to_owned();
+    let removed = |driver: &mut Driver| {
+        driver.systemd_says(FromSystemd::UnitRemoved { unit: unit() });
+    };
+    let told = |driver: &mut Driver| {
+        let seen = driver.sent_to_manager().into_iter();
+        let told = seen.filter_map(|seen| match seen {
+            Seen::Signal(member, _) => Some(member),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let depend = || {
+        let mut driver = Driver::connected(settings());
+        driver.call("Subscribe", Body::of(&("db.service",)));
+        driver.unit_is("db.service", "inactive");
+        driver.look();
+        let serial = driver.depend();
+        removed(&mut driver);
+        assert_eq!(told(&mut driver), Vec::<String>::new());
+        (driver, serial)
+    };
+    let end = |driver: &mut Driver, result: &str| {
+        let result = result.to_owned();
+        driver.systemd_says(FromSystemd::JobRemoved { number: 7, result });
+    };
+
+    let (mut driver, serial) = depend();
+    driver.answer(serial, Ok(job_path(7)));
+    driver.unit_is("db.service", "active");
+    assert_eq!(
+        told(&mut driver),
+        ["UnitStateChanged", "UnitPropertiesChanged"]
+    );
+    end(&mut driver, "done");
+    assert_eq!(told(&mut driver), Vec::<String>::new());
+    driver.unit_is("db.service", "inactive");
+    removed(&mut driver);
+    let ended = ["UnitStateChanged", "UnitPropertiesChanged", "UnitRemoved"];
+    assert_eq!(told(&mut driver), ended);
+
+    let (mut driver, serial) = depend();
+    driver.answer(serial, Ok(job_path(7)));
+    end(&mut driver, "failed");
+    assert_eq!(told(&mut driver), ["UnitStateChanged", "UnitRemoved"]);
+
+    let (mut driver, serial) = depend();
+    driver.answer(serial, Ok(job_path(7)));
+    end(&mut driver, "done");
+    assert_eq!(told(&mut driver), ["UnitRemoved"]);
+
+    let (mut driver, _) = depend();
+    driver.call("StopDep", Body::of(&("db.service",)));
+    assert_eq!(told(&mut driver), ["UnitRemoved"]);
+}
+
 #[test]
 fn a_dependency_that_systemd_could_not_be_told_is_started_when_it_is_back() {
     let mut driver = Driver::connected(settings());

@@ -16,6 +16,8 @@
 //! - A unit that has ended while its node was lost is not started again for proxies that knew it
 //!   running: an agent of ours answers `StartDep` by telling that end. A proxy that began after the
 //!   loss is not told, and the agent is asked again. Agents in C start the unit.
+//! - A unit that was let go may still be ending when a proxy begins. That end is not told either, and
+//!   the agent is asked again.
 //! - What an agent tells of a unit is passed on as it is. A proxy of which the target's agent tells
 //!   nothing, because it was asked before, gets a snapshot from the list of the target's units.
 //!
@@ -72,12 +74,14 @@ struct Proxy {
     was_active: bool,
     /// The end of the unit that it was not told, or has not ended with yet.
     missed_end: Option<UnitChange>,
+    /// The unit was told to be starting or active.
+    has_begun: bool,
     /// What its target may still tell that is from before.
     late: Late,
 }
 
-/// What the agent of a target that was lost may tell a proxy that began after the loss, although it
-/// happened before.
+/// What a target may tell a proxy although it is from before: where the target was lost before the proxy
+/// began, or the unit was stopped for want of proxies and had not ended yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Late {
     Nothing,
@@ -292,11 +296,13 @@ impl State {
         let before = self.proxies.by_key.get(&key);
         let before = before.filter(|before| before.path == path);
         let was_active = before.is_some_and(|before| before.was_active);
+        let has_begun = before.is_some_and(|before| before.has_begun);
+        let known = self.snapshot_of(*target, unit);
         let target = &self.nodes[*target];
         let is_lost = target.peer.is_none() && target.last_seen_us != 0;
         let late = match before {
             Some(before) => before.late,
-            None if is_lost => Late::End,
+            None if is_lost || known.iter().any(tell::is_alive) => Late::End,
             None => Late::Nothing,
         };
         let proxy = Proxy {
@@ -305,6 +311,7 @@ impl State {
             waits_for_list: Some(list),
             was_active,
             missed_end: None,
+            has_begun,
             late,
         };
         self.proxies.by_key.insert(key, proxy);

@@ -39,6 +39,9 @@ impl State {
                 (late, UnitChange::New { .. } | UnitChange::Properties { .. }) => {
                     proxy.late = late;
                 }
+                (_, UnitChange::State { .. }) if proxy.note(change) => {
+                    proxy.waits_for_list = None;
+                }
                 (Late::End, _) if is_end(change) => {
                     if matches!(change, UnitChange::State { .. }) {
                         proxy.late = Late::Removal;
@@ -72,6 +75,9 @@ impl State {
                 proxy.waits_for_list = None;
             }
             for change in self.snapshot_of(target, &key.2) {
+                if let Some(proxy) = self.proxies.by_key.get_mut(&key) {
+                    proxy.note(&change);
+                }
                 self.tell_proxy(&key, &change, actions);
             }
         }
@@ -160,6 +166,29 @@ impl State {
         let text = format!("Node '{name}' refused what its proxy {path} is told: {error}");
         log(actions, level, text);
     }
+}
+
+impl Proxy {
+    /// Notes how its unit is. Returns whether the unit ends what it did before the proxy began.
+    pub(super) fn note(&mut self, change: &UnitChange) -> bool {
+        if !is_alive(change) {
+            return false;
+        }
+        let is_ending =
+            matches!(change, UnitChange::State { active, .. } if active == "deactivating");
+        self.has_begun |= !is_ending;
+        self.late = if self.has_begun {
+            Late::Nothing
+        } else {
+            Late::End
+        };
+        !self.has_begun
+    }
+}
+
+/// Whether this tells that a unit has not ended, though it may be about to.
+pub(super) fn is_alive(change: &UnitChange) -> bool {
+    matches!(change, UnitChange::State { active, .. } if !["inactive", "failed"].contains(&active.as_str()))
 }
 
 /// Whether a proxy ends with this.

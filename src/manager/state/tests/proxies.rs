@@ -600,3 +600,70 @@ fn what_an_agent_may_not_have_heard_is_bounded() {
     manager.answer_pings(TARGET);
     assert_eq!(manager.state.proxies.unheard(), 0);
 }
+
+/// What was stopped for want of proxies may still be ending when there is one again.
+#[test]
+fn the_end_of_what_was_is_not_told_to_a_proxy_that_begins() {
+    let ending = |reason| state("deactivating", "stop-sigterm", reason);
+    let begin = |before: &[UnitChange]| {
+        let mut manager = Manager::with_dependencies();
+        manager.depend();
+        manager.tells(active());
+        for change in before {
+            manager.tells(change.clone());
+        }
+        manager.withdraw(SOURCE);
+        let begun = words(&manager.depend());
+        assert_eq!(begun, ["2 StartDep db.service", "2 Subscribe db.service"]);
+        manager
+    };
+    for reason in [Reason::Real, Reason::Virtual] {
+        let mut manager = begin(&[]);
+        let word = reason.word();
+        assert_eq!(
+            manager.tells(ending(reason)),
+            [format!(
+                "1 TargetStateChanged deactivating stop-sigterm {word}"
+            )]
+        );
+        assert_eq!(manager.tells(dead()), ["2 StartDep db.service"]);
+        assert_eq!(manager.tells(removed()), [""; 0]);
+        manager.tells(new(Reason::Real));
+        assert_eq!(
+            manager.tells(active()),
+            ["1 TargetStateChanged active running real"]
+        );
+        assert_eq!(
+            manager.tells(dead()),
+            ["1 TargetStateChanged inactive dead real"]
+        );
+    }
+
+    // One that begins and fails has failed for the proxy.
+    let mut manager = begin(&[]);
+    manager.tells(state("activating", "start", Reason::Real));
+    manager.tells(ending(Reason::Real));
+    assert_eq!(
+        manager.tells(state("failed", "failed", Reason::Real)),
+        ["1 TargetStateChanged failed failed real"]
+    );
+
+    // So has one that does not even begin.
+    let mut manager = begin(&[]);
+    assert_eq!(
+        manager.tells(dead()),
+        ["1 TargetStateChanged inactive dead real"]
+    );
+}
+
+/// Nor where the unit is watched already, so that its agent tells nothing anew.
+#[test]
+fn the_end_of_what_was_is_not_told_where_the_unit_was_known_to_live() {
+    let mut manager = Manager::with_dependencies();
+    manager.depend();
+    manager.tells(active());
+    let more = "/org/containers/hirte/internal/proxy/2";
+    let begun = manager.announce(SOURCE, "rpi4", UNIT, more);
+    assert!(words(&begun).contains(&"2 StartDep db.service".to_owned()));
+    assert_eq!(manager.tells(dead()), ["2 StartDep db.service"]);
+}
