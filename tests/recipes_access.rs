@@ -222,7 +222,7 @@ fn unwanted_by_the_guide(primary: &Node, agent: &Node) {
     assert_eq!(state("hirte-agent.service"), "inactive\n");
     agent.systemctl(&["isolate", "multi-user.target"]);
     agent.systemctl(&["start", "hirte-agent"]);
-    primary.ok(&["hirtectl", "is-online", "node", "agent", "--wait=10s"]);
+    primary.ok(&["hirtectl", "is-online", "node", "agent", "--wait=30s"]);
 }
 
 /// The page's rules for sudo, with hirtectl as it is installed.

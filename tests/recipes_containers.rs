@@ -283,7 +283,8 @@ fn it_starts_at_boot(primary: &Node, agent: &Node) {
 fn without_its_image_it_fails(primary: &Node, agent: &Node) {
     agent.write(
         "/run/containers/systemd/absent.container",
-        "[Container]\nImage=docker.io/absent:latest\nPull=never\n[Service]\nRestart=always\n",
+        "[Unit]\nStartLimitIntervalSec=5min\n\
+         [Container]\nImage=docker.io/absent:latest\nPull=never\n[Service]\nRestart=always\n",
     );
     expect(primary, "hirtectl daemon-reload agent", 0, "");
     expect(primary, "hirtectl start agent absent", 1, "result: failed");

@@ -30,7 +30,7 @@ use socket2::SockRef;
 /// For whatever has no promised time: systemd starts services, attempts to connect fail first.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A daemon answers systemd at once, whatever else it waits for.
-const PROMPT: Duration = Duration::from_secs(2);
+const PROMPT: Duration = Duration::from_secs(4);
 
 const SOCKET: &str = "/run/hirte/hirte-agent.sock";
 const QUICK: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n";
@@ -323,7 +323,7 @@ fn names_are_looked_up_at_each_attempt(laptop: &Node, rpi4: &Node) {
     hosts("");
     rpi4.write(
         "/etc/resolv.conf",
-        "nameserver 192.168.42.99\noptions timeout:3 attempts:1\n",
+        "nameserver 192.168.42.99\noptions timeout:8 attempts:1\n",
     );
     restart(rpi4, "hirte-agent");
     let took = reload_agent(rpi4);
@@ -588,8 +588,8 @@ fn heartbeats_reach_an_agent() {
         config: "HeartbeatInterval=200ms\n",
         ..Settings::default()
     });
-    let mut agent = manager.agent("rpi4");
     let begun = Instant::now();
+    let mut agent = manager.agent("rpi4");
     for _ in 0..5 {
         let signal = agent.signal("Heartbeat");
         assert_eq!(signal.interface, names::INTERNAL_MANAGER_INTERFACE);

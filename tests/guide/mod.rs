@@ -10,6 +10,9 @@ use crate::lab::{Lab, Node};
 /// The addresses of the first guide.
 pub const FIRST_NODES: [(&str, &str); 2] = [("laptop", "192.168.42.10"), ("rpi4", "192.168.42.15")];
 
+/// For what has no promised time, also with executables that are emulated.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A block of a guide, exactly as published.
 fn published(guide: &str, block: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/guides");
@@ -102,9 +105,8 @@ pub fn first_with(lab: &Lab, walk: &Walk, prepare: impl Fn(&Node)) -> [Node; 2] 
     walk.say("Start them");
     walk.run(laptop, "systemctl start hirte hirte-agent");
     walk.run(rpi4, "systemctl start hirte-agent");
-    let second = Duration::from_secs(10);
     for name in ["laptop", "rpi4"] {
-        laptop.wait_journal("hirte.service", &format!(" as '{name}'"), second);
+        laptop.wait_journal("hirte.service", &format!(" as '{name}'"), PATIENCE);
     }
     let log = walk.run(laptop, "journalctl --no-pager --output cat -u hirte");
     assert!(log.contains("Registered managed node from fd"), "{log}");
@@ -183,7 +185,9 @@ pub fn second(lab: &Lab, walk: &Walk) -> [Node; 2] {
     walk.run(agent, "systemctl start hirte-agent");
     walk.run(agent, "systemctl enable hirte-agent");
     let connected = "Agent 'agent' connected from 192.168.1.20";
-    primary.wait_journal("hirte.service", connected, Duration::from_secs(10));
+    for message in [connected, " as 'primary'"] {
+        primary.wait_journal("hirte.service", message, PATIENCE);
+    }
 
     let listed = walk.run(primary, "hirtectl list-nodes");
     assert!(listed.lines().next().is_some_and(|header| {

@@ -54,7 +54,7 @@ fn cron_makes_a_backup(primary: &Node) {
         primary,
         "echo \"0 2 * * * root /usr/local/bin/backup-hirte.sh\" | sudo tee -a /etc/crontab",
     );
-    let cron = primary.spawn(&["faketime", "2026-01-01 01:59:58", "cron", "-f"]);
+    let cron = primary.spawn(&["faketime", "2026-01-01 01:59:55", "cron", "-f"]);
     lab::eventually(SOON, "cron makes a backup", || {
         primary
             .sh(&format!("grep -q running {FOLDER}/units-*.txt"))

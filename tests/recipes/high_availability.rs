@@ -27,6 +27,8 @@ const MARKS: [&str; 8] = [
 ];
 /// What the recipe adds to the guide's file of keepalived.
 const ADDED: [&str; 3] = ["garp_master_refresh", "notify_fault", "notify_stop"];
+/// What keepalived logs when it takes the address.
+const MASTER: &str = "Entering MASTER STATE";
 /// Of the agent that has a node of its own.
 const AGENT: &str = "agent";
 const ALL: [&str; 3] = ["primary", "backup", AGENT];
@@ -182,17 +184,27 @@ impl Pair {
         self.follow(what, failure, &self.backup, &["backup", AGENT]);
     }
 
-    /// The primary takes the address back, which takes it from a manager that works.
-    fn come_back(&self, what: &str) {
+    /// The primary takes the address back after `begun`, which takes it from a manager that works.
+    fn come_back(&self, what: &str, begun: Duration) {
+        // A manager whose cable was out may not have noticed yet: what it says of agents is no sign.
+        let mut taken = Duration::ZERO;
+        lab::eventually(PATIENCE, &format!("{what}: the primary is master"), || {
+            let logged = find_logged(&self.primary, "keepalived", MASTER);
+            taken = logged.unwrap_or_default();
+            taken > begun
+        });
         wait_online(&self.primary, &ALL);
-        let taken = last_logged(&self.primary, "keepalived", "Entering MASTER STATE");
         self.follow(what, taken, &self.primary, &[AGENT, "backup"]);
         self.wait_managers(&["primary"]);
     }
 }
 
-/// When a unit has last logged this.
+/// When a unit has last logged this, which it must have.
 fn last_logged(node: &Node, unit: &str, message: &str) -> Duration {
+    find_logged(node, unit, message).unwrap()
+}
+
+fn find_logged(node: &Node, unit: &str, message: &str) -> Option<Duration> {
     let journalctl = [
         "journalctl",
         "--no-pager",
@@ -201,9 +213,9 @@ fn last_logged(node: &Node, unit: &str, message: &str) -> Duration {
         unit,
     ];
     let lines = node.ok(&journalctl);
-    let line = lines.lines().rfind(|line| line.contains(message)).unwrap();
+    let line = lines.lines().rfind(|line| line.contains(message))?;
     let seconds = line.split(' ').next().unwrap().parse().unwrap();
-    Duration::from_secs_f64(seconds)
+    Some(Duration::from_secs_f64(seconds))
 }
 
 /// When the agent of a node has last connected.
@@ -232,15 +244,17 @@ fn the_guides_keepalived_moves_the_manager() {
     pair.wait_managers(&["primary"]);
     assert_controls(&pair.primary, &pair.agent);
     pair.cut_the_power();
+    let begun = now();
     pair.primary.boot();
-    pair.come_back("primary back");
+    pair.come_back("primary back", begun);
 
     // The guide has no script for a card without a link, nor for the end of keepalived: its manager
     // goes on, without agents.
     pair.pull_the_cable();
     assert_eq!(pair.managers(), ["primary", "backup"]);
+    let begun = now();
     pair.primary.link(Link::Up);
-    pair.come_back("cable plugged in");
+    pair.come_back("cable plugged in", begun);
     let failure = now();
     pair.primary.systemctl(&["stop", "keepalived"]);
     pair.follow("keepalived stopped", failure, &pair.backup, &ALL);
@@ -259,15 +273,17 @@ fn one_manager_runs_whatever_fails() {
 
     pair.pull_the_cable();
     pair.wait_managers(&["backup"]);
+    let begun = now();
     pair.primary.link(Link::Up);
-    pair.come_back("cable plugged in");
+    pair.come_back("cable plugged in", begun);
 
     let failure = now();
     pair.primary.systemctl(&["stop", "keepalived"]);
     pair.follow("keepalived stopped", failure, &pair.backup, &ALL);
     pair.wait_managers(&["backup"]);
+    let begun = now();
     pair.primary.systemctl(&["start", "keepalived"]);
-    pair.come_back("keepalived started");
+    pair.come_back("keepalived started", begun);
 
     // systemd starts a manager that dies again; the address stays.
     let failure = now();
@@ -298,7 +314,7 @@ fn two_managers_that_do_not_hear_each_other() {
     assert!(has_address(&pair.primary) && has_address(&pair.backup));
     // Each announcement may draw the agent to the other side: the primary's comes so soon after one
     // of the backup at times that the agent sends nothing in between. The primary's are the last ones.
-    let taken = last_logged(&pair.backup, "keepalived", "Entering MASTER STATE");
+    let taken = last_logged(&pair.backup, "keepalived", MASTER);
     lab::eventually(PATIENCE, "the agent has settled at the primary", || {
         let moved = last_connected(&pair.agent).max(taken + REFRESH);
         now().saturating_sub(moved) > REFRESH + Duration::from_secs(1)
