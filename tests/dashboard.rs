@@ -29,9 +29,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use daemons::{Connection, Manager, SOON, within};
+use daemons::{Connection, Manager, SOON, bus_call, within};
 use hirte::{
-    bus::{Body, Message},
+    bus::{Body, Message, body::PathRef, names},
     limits,
 };
 use http::{Dashboard, read_answer, read_to_end};
@@ -328,6 +328,62 @@ fn pages_follow_and_go_on_where_they_were() {
     let why = health.json()["reason"].as_str().unwrap().to_owned();
     assert!(!why.is_empty());
     assert_eq!(dashboard.ask(&lines, body).status, 503);
+}
+
+/// A bus lets everybody send signals to everybody.
+#[test]
+fn only_the_manager_is_believed() {
+    let manager = Manager::start();
+    let dashboard = Dashboard::start(&manager, &[]);
+    let mut events = dashboard.follow(None);
+    assert_eq!(events.next().data["manager"]["connected"], true);
+    let mut liar = manager.new_client();
+    let listed = liar.call(bus_call("ListNames", Body::default())).unwrap();
+    let (listed,): (Vec<String>,) = listed.parse().unwrap();
+    let clients: Vec<&String> = listed.iter().filter(|it| it.starts_with(':')).collect();
+    assert!(clients.len() >= 3, "{clients:?}");
+    let forged = |member, body| (names::MANAGER_PATH.to_owned(), member, body);
+    let mut signals = vec![
+        forged("NodeConnectionStateChanged", Body::of(&("rpi4", "online"))),
+        forged(
+            "JobRemoved",
+            Body::of(&(1_u32, PathRef("/"), "rpi4", "forged.service", "failed")),
+        ),
+    ];
+    // One of them is that of the dashboard.
+    for id in 0..3 {
+        let path = names::monitor_path(id);
+        let of_forged = Body::of(&("rpi4", "forged.service", "real"));
+        signals.push((path, "UnitNew", of_forged));
+    }
+    signals.push(forged("JobRemoved", Body::of(&("no number",))));
+    for (path, member, body) in signals {
+        for client in &clients {
+            let body = body.clone();
+            let signal = Message::signal(&path, names::MANAGER_INTERFACE, member, body);
+            liar.send(signal.to(client));
+        }
+    }
+    // The bus has passed all of it on.
+    liar.call(bus_call("ListNames", Body::default())).unwrap();
+
+    let _agent = manager.agent("rpi4");
+    let mut told = Vec::new();
+    events.find("rpi4 is connected", |event| {
+        told.push(event.data.to_string());
+        // What the manager says of the address of a node comes after it is online.
+        event.data["nodes"][1]["ip"].is_string()
+    });
+    assert!(!told.concat().contains("forged"), "{told:#?}");
+    let state = dashboard.state();
+    assert_eq!(state["units"].as_array().unwrap().len(), 0, "{state:#}");
+    let happened: Vec<&str> = state["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(happened, ["connected", "online"]);
 }
 
 /// A client that asks for much and takes nothing.

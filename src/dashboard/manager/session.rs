@@ -15,6 +15,7 @@ use smol::{channel::Receiver, future::or};
 use super::{JobRequest, Refused, Status};
 use crate::{
     bus::{
+        Message,
         body::PathRef,
         names::{
             INTROSPECTABLE_INTERFACE, JOB_INTERFACE, JOB_PARENT_PATH, MANAGER_BUS_NAME,
@@ -60,6 +61,8 @@ pub(super) struct Session {
     /// Whether units that are not loaded are shown, for people to start them.
     shows_installed: bool,
     monitor: String,
+    /// Who alone may tell it: on a bus anyone can send us signals.
+    sender: Option<String>,
     waiting: BTreeMap<u32, Asked>,
     /// Calls that wait for others to be answered.
     queue: VecDeque<(Call, Asked)>,
@@ -88,6 +91,7 @@ impl Session {
             status,
             shows_installed,
             monitor: String::new(),
+            sender: None,
             waiting: BTreeMap::new(),
             queue: VecDeque::new(),
             to_list: BTreeMap::new(),
@@ -130,6 +134,7 @@ impl Session {
             format!("type='signal',sender='{MANAGER_BUS_NAME}',path_namespace='{JOB_PARENT_PATH}'");
         let rules = [rule(MANAGER_PATH, None), rule(monitor, None), jobs];
         self.client.watch(&rules).await?;
+        self.sender = self.client.manager_name().await?;
         monitor.clone_into(&mut self.monitor);
         self.feed.change(|model| model.connected(millis()));
         self.ask(Call::manager("ListNodes", &()), Asked::Nodes);
@@ -250,7 +255,8 @@ impl Session {
     fn take(&mut self, told: Told) -> Result<(), Error> {
         match told {
             Told::ManagerLeft => Err(Error::WatchEnded),
-            Told::Signal(message) => self.take_signal(&message),
+            Told::Signal(message) if self.is_of_manager(&message) => self.take_signal(&message),
+            Told::Signal(_) => Ok(()),
             Told::Answer(serial, answer) => {
                 let Some(asked) = self.waiting.remove(&serial) else {
                     return Ok(());
@@ -263,6 +269,11 @@ impl Session {
                 self.take_answer(asked, answer)
             }
         }
+    }
+
+    fn is_of_manager(&self, message: &Message) -> bool {
+        let sender = self.sender.as_ref();
+        sender.is_none_or(|sender| message.sender == *sender)
     }
 
     /// Asks for the node's units after the others that are told with this one, and not too often.
