@@ -5,7 +5,13 @@
 //! one that is behind, or comes back, goes on from its place; one that missed more gets everything
 //! anew. So a slow follower holds no more than what it is being sent.
 
-use std::{cell::RefCell, collections::VecDeque, fmt::Write, rc::Rc, task::Waker};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    fmt::Write,
+    rc::Rc,
+    task::Waker,
+};
 
 use hyper::body::Bytes;
 
@@ -30,12 +36,17 @@ struct State {
     /// Everything as of the last change, once somebody has asked.
     snapshot: Option<Bytes>,
     followers: usize,
-    wakers: Vec<Waker>,
+    /// The number of the last follower.
+    last_follower: u64,
+    /// Those of followers that wait for a change, by their numbers.
+    wakers: BTreeMap<u64, Waker>,
 }
 
 /// Somebody who is told of each change.
 pub(super) struct Follower {
     feed: Feed,
+    /// Tells it from other followers.
+    number: u64,
     /// The number of the last change that it knows; none before it has everything.
     place: Option<u64>,
 }
@@ -52,7 +63,8 @@ impl Feed {
             kept_bytes: 0,
             snapshot: None,
             followers: 0,
-            wakers: Vec::new(),
+            last_follower: 0,
+            wakers: BTreeMap::new(),
         })))
     }
 
@@ -90,7 +102,7 @@ impl Feed {
         {
             state.kept_bytes -= oldest.len();
         }
-        for waker in state.wakers.drain(..) {
+        for waker in std::mem::take(&mut state.wakers).into_values() {
             waker.wake();
         }
     }
@@ -108,9 +120,11 @@ impl Feed {
             return None;
         }
         state.followers += 1;
+        state.last_follower += 1;
         let place = last_id.and_then(|id| state.place(id));
         Some(Follower {
             feed: self.clone(),
+            number: state.last_follower,
             place,
         })
     }
@@ -158,9 +172,7 @@ impl Follower {
     pub fn next(&mut self, now: Time, waker: &Waker) -> Option<Bytes> {
         let mut state = self.feed.0.borrow_mut();
         if self.place == Some(state.last) {
-            if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-                state.wakers.push(waker.clone());
-            }
+            state.wakers.insert(self.number, waker.clone());
             return None;
         }
         let next = self.place.map(|place| place + 1);
@@ -181,7 +193,10 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.feed.0.borrow_mut().followers -= 1;
+        let mut state = self.feed.0.borrow_mut();
+        state.followers -= 1;
+        // It keeps a whole connection, and a fleet may be quiet for long.
+        state.wakers.remove(&self.number);
     }
 }
 
@@ -276,6 +291,23 @@ mod tests {
         assert!(feed.follow(None).is_none());
         drop(followers);
         assert!(feed.follow(None).is_some());
+    }
+
+    #[test]
+    fn nothing_is_left_of_followers_that_are_gone() {
+        let feed = feed();
+        let mut stays = feed.follow(None).unwrap();
+        let mut goes = feed.follow(None).unwrap();
+        for follower in [&mut stays, &mut goes] {
+            next(follower);
+            assert_eq!(next(follower), None);
+        }
+        assert_eq!(feed.0.borrow().wakers.len(), 2);
+        drop(goes);
+        let left: Vec<u64> = feed.0.borrow().wakers.keys().copied().collect();
+        assert_eq!(left, [stays.number]);
+        drop(stays);
+        assert!(feed.0.borrow().wakers.is_empty());
     }
 
     #[test]
