@@ -398,6 +398,11 @@ pub const DASHBOARD_SETTLE: Duration = Duration::from_millis(100);
 pub const DASHBOARD_KEPT_CHANGES: usize = 1 << 20;
 /// Events that the dashboard shows: what is read of a log before somebody looks into the journal.
 pub const DASHBOARD_EVENTS: usize = 200;
+/// Characters of a description or state that the dashboard keeps, above what a page shows of one.
+pub const DASHBOARD_TEXT: usize = 256;
+/// How old what a page gets at first may be, the dashboard's time among it: so long one copy in memory
+/// serves all who ask, as long as nothing changes.
+pub const DASHBOARD_FRESH: Duration = Duration::from_secs(1);
 /// How often a page hears from the dashboard when nothing happens, so that it notices a connection
 /// that died in silence. Reverse proxies end one after 60 s without a word.
 pub const DASHBOARD_BEAT: Duration = Duration::from_secs(15);

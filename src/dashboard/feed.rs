@@ -33,13 +33,21 @@ struct State {
     /// The latest changes, without a gap.
     kept: VecDeque<Bytes>,
     kept_bytes: usize,
-    /// Everything as of the last change, once somebody has asked.
-    snapshot: Option<Bytes>,
+    /// Everything as of the last change, once somebody has asked, as JSON.
+    everything: Option<Shared>,
+    /// The same as an event, with the token.
+    event: Option<Shared>,
     followers: usize,
     /// The number of the last follower.
     last_follower: u64,
     /// Those of followers that wait for a change, by their numbers.
     wakers: BTreeMap<u64, Waker>,
+}
+
+/// What serves all who ask for the same.
+struct Shared {
+    bytes: Bytes,
+    made_at: Time,
 }
 
 /// Somebody who is told of each change.
@@ -61,7 +69,8 @@ impl Feed {
             last: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
-            snapshot: None,
+            everything: None,
+            event: None,
             followers: 0,
             last_follower: 0,
             wakers: BTreeMap::new(),
@@ -85,7 +94,8 @@ impl Feed {
             return;
         }
         state.last += 1;
-        state.snapshot = None;
+        state.everything = None;
+        state.event = None;
         match state.model.take_changes(now) {
             Told::Everything => {
                 state.kept.clear();
@@ -108,8 +118,17 @@ impl Feed {
     }
 
     /// Everything, as JSON. The token is not in it.
-    pub fn everything(&self, now: Time) -> String {
-        self.0.borrow().model.snapshot(now, None)
+    pub fn everything(&self, now: Time) -> Bytes {
+        let mut state = self.0.borrow_mut();
+        if let Some(bytes) = Shared::fresh(state.everything.as_ref(), now) {
+            return bytes;
+        }
+        let bytes = Bytes::from(state.model.snapshot(now, None));
+        state.everything = Some(Shared {
+            bytes: bytes.clone(),
+            made_at: now,
+        });
+        bytes
     }
 
     /// A follower that begins after the change that `last_id` names, the `id` of the last event that
@@ -167,6 +186,16 @@ impl State {
     }
 }
 
+impl Shared {
+    /// What is there, if its time is still true.
+    fn fresh(shared: Option<&Self>, now: Time) -> Option<Bytes> {
+        let is_fresh = |shared: &&Self| {
+            u128::from(now.abs_diff(shared.made_at)) < limits::DASHBOARD_FRESH.as_millis()
+        };
+        shared.filter(is_fresh).map(|shared| shared.bytes.clone())
+    }
+}
+
 impl Follower {
     /// What comes next; `None` when there is nothing, and then `waker` is woken when there is.
     pub fn next(&mut self, now: Time, waker: &Waker) -> Option<Bytes> {
@@ -183,11 +212,16 @@ impl Follower {
             return Some(event.clone());
         }
         self.place = Some(state.last);
-        if state.snapshot.is_none() {
-            let json = state.model.snapshot(now, state.control.as_deref());
-            state.snapshot = Some(state.event("all", &json));
+        if let Some(event) = Shared::fresh(state.event.as_ref(), now) {
+            return Some(event);
         }
-        state.snapshot.clone()
+        let json = state.model.snapshot(now, state.control.as_deref());
+        let event = state.event("all", &json);
+        state.event = Some(Shared {
+            bytes: event.clone(),
+            made_at: now,
+        });
+        Some(event)
     }
 }
 
@@ -308,6 +342,28 @@ mod tests {
         assert_eq!(left, [stays.number]);
         drop(stays);
         assert!(feed.0.borrow().wakers.is_empty());
+    }
+
+    #[test]
+    fn one_copy_serves_all_who_ask_until_something_changes() {
+        let feed = feed();
+        let ask = |now| {
+            let event = feed.follow(None).unwrap().next(now, Waker::noop()).unwrap();
+            [feed.everything(now), event]
+        };
+        let places = |answers: &[Bytes; 2]| answers.each_ref().map(|bytes| bytes.as_ptr());
+        let first = ask(1000);
+        assert_eq!(places(&ask(1999)), places(&first));
+        let later = ask(2000);
+        for (first, later) in first.iter().zip(&later) {
+            let [first, later] = [first, later].map(|it| str::from_utf8(it).unwrap());
+            assert_eq!(first.replace("\"now\":1000,", "\"now\":2000,"), later);
+        }
+        change(&feed, 2002);
+        for answer in ask(2002) {
+            let text = str::from_utf8(&answer).unwrap();
+            assert!(text.contains("\"seen\":2002"), "{text}");
+        }
     }
 
     #[test]

@@ -5,13 +5,17 @@
 //! ([`Model::take_changes`]). A change names what is, not what happened, so that one that comes twice
 //! does no harm.
 
+mod event;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::Serialize;
 
-use self::record::{ChangesRecord, Gone, Snapshot, UnitRecord, json};
+use self::{
+    event::{Event, Subject},
+    record::{ChangesRecord, Gone, Snapshot, UnitRecord, json},
+};
 use crate::limits;
 
 /// The unit by which a monitor tells of a subscription to all units.
@@ -64,39 +68,6 @@ pub struct Job {
     pub kind: String,
     /// waiting or running.
     pub state: String,
-}
-
-/// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Subject {
-    /// The manager is `connected`, or `lost` for the reason in the details.
-    Manager,
-    /// A node is `online` or `offline`.
-    Node,
-    /// A unit has this active state; the details are its sub state.
-    Unit,
-    /// A job ended with this result; the details are its kind.
-    Job,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Event {
-    /// Its number, larger than that of earlier ones.
-    pub id: u64,
-    /// When it was seen.
-    pub at: Time,
-    /// What it is about.
-    pub about: Subject,
-    /// The node, if it is about one.
-    pub node: Option<String>,
-    /// The unit, if it is about one.
-    pub unit: Option<String>,
-    /// What is.
-    pub state: String,
-    /// More of it.
-    pub detail: String,
 }
 
 /// The connection to the manager.
@@ -281,7 +252,7 @@ impl Model {
 
     /// A unit is loaded.
     pub fn unit_new(&mut self, node: &str, name: &str) {
-        if name == ALL {
+        if name == ALL || name.len() > limits::MAX_NAME {
             return;
         }
         let units = self.units.entry(node.to_owned()).or_default();
@@ -312,6 +283,7 @@ impl Model {
         sub: &str,
         at: Option<Time>,
     ) {
+        let (active, sub) = (cut(active), cut(sub));
         let units = self.units.get_mut(node);
         let Some(unit) = units.and_then(|units| units.get_mut(name)) else {
             return;
@@ -359,6 +331,7 @@ impl Model {
 
     /// What a node says of one of its units.
     pub fn unit_details(&mut self, node: &str, name: &str, description: &str, load: &str) {
+        let (description, load) = (cut(description), cut(load));
         let units = self.units.get_mut(node);
         let Some(unit) = units.and_then(|units| units.get_mut(name)) else {
             return;
@@ -413,8 +386,8 @@ impl Model {
             about,
             node: named(node),
             unit: named(unit),
-            state: state.to_owned(),
-            detail: detail.to_owned(),
+            state: cut(state).to_owned(),
+            detail: cut(detail).to_owned(),
         });
         if self.events.len() > limits::DASHBOARD_EVENTS {
             self.events.pop_front();
@@ -489,6 +462,12 @@ impl Model {
         let online = self.nodes.iter().filter(|node| node.online).count();
         (online, self.nodes.len())
     }
+}
+
+/// As much of a text as is kept: some of them come from nodes as they are.
+fn cut(text: &str) -> &str {
+    let end = text.char_indices().nth(limits::DASHBOARD_TEXT);
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 #[cfg(test)]

@@ -161,3 +161,28 @@ fn events_are_bounded() {
     assert_eq!(events.len(), limits::DASHBOARD_EVENTS);
     assert!(events[0]["id"].as_u64() < events[1]["id"].as_u64());
 }
+
+#[test]
+fn texts_are_bounded() {
+    let mut model = model();
+    let long = "\u{e4}".repeat(2 * limits::DASHBOARD_TEXT);
+    let kept = "\u{e4}".repeat(limits::DASHBOARD_TEXT);
+    model.unit_new("laptop", &"w".repeat(limits::MAX_NAME + 1));
+    model.unit_state(("laptop", "web.service"), &long, &long, Some(2));
+    model.unit_details("laptop", "web.service", &long, &long);
+    model.job_ended(3, 1, ("laptop", "web.service"), &long);
+    let all = snapshot(&model);
+    let units = all["units"].as_array().unwrap();
+    assert_eq!(units.len(), 1);
+    for name in ["active", "sub", "description", "load"] {
+        assert_eq!(units[0][name], kept.as_str(), "{name}");
+    }
+    let events = all["events"].as_array().unwrap();
+    let last_two = &events[events.len() - 2..];
+    assert!(last_two.iter().all(|event| event["state"] == kept.as_str()));
+    // The same once more is no change.
+    changes(&mut model);
+    model.unit_details("laptop", "web.service", &long, &long);
+    model.unit_state(("laptop", "web.service"), &long, &long, Some(4));
+    assert!(!model.has_changes());
+}
