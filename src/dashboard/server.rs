@@ -1,6 +1,6 @@
 //! Connections of browsers: how many there are, and how long each lives.
 
-use std::{rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc};
 
 use hyper::{server::conn::http1, service::service_fn};
 use log::{debug, warn};
@@ -16,7 +16,11 @@ use super::{
 use crate::{
     ctl::client::Executor,
     limits,
-    wire::listen::{Accepted, Listener},
+    wire::{
+        Stream,
+        listen::{Accepted, Listener},
+        tcp::{self, KeepAlive},
+    },
 };
 
 /// Accepts connections for ever. Those of all listeners have the same `places`.
@@ -45,6 +49,10 @@ pub(super) fn places() -> Arc<Semaphore> {
 
 async fn connection(accepted: Accepted, site: Rc<Site>, _place: SemaphoreGuardArc) {
     let Accepted { stream, origin } = accepted;
+    if let Err(error) = tune(&stream) {
+        debug!("Connection of {origin}: {error}");
+        return;
+    }
     let activity = Activity::new();
     let io = Io::new(stream, Rc::clone(&activity));
     let service = {
@@ -67,4 +75,44 @@ async fn connection(accepted: Accepted, site: Rc<Site>, _place: SemaphoreGuardAr
         }
     };
     or(served, activity.expire()).await;
+}
+
+/// A page that follows is sent little, which the kernel takes for long after its machine is gone: the
+/// kernel gives such a connection up.
+fn tune(stream: &Stream) -> io::Result<()> {
+    let Stream::Tcp(stream) = stream else {
+        return Ok(());
+    };
+    let keep_alive = KeepAlive {
+        user_timeout: Some(limits::HTTP_STALL),
+        ..KeepAlive::default()
+    };
+    tcp::tune(stream.get_ref(), &keep_alive)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use smol::LocalExecutor;
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::reactor::block_on;
+
+    #[test]
+    fn machines_that_are_gone_are_given_up() {
+        block_on(&LocalExecutor::new(), async {
+            let listener = tcp::listen_on((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            let _browser = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let accepted = Listener::Tcp(listener).accept().await.unwrap();
+            tune(&accepted.stream).unwrap();
+            let Stream::Tcp(stream) = &accepted.stream else {
+                panic!("it is TCP");
+            };
+            let socket = SockRef::from(stream.get_ref());
+            let timeout = socket.tcp_user_timeout().unwrap();
+            assert_eq!(timeout, Some(limits::HTTP_STALL));
+        });
+    }
 }
