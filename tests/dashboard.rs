@@ -294,23 +294,31 @@ fn pages_follow_and_go_on_where_they_were() {
 
     let lines = format!("POST /api/jobs\nContent-Type: application/json\nX-Hirte-Token: {token}\n");
     let body = r#"{"node":"rpi4","unit":"a.service","action":"start"}"#;
-    let order = thread::scope(|scope| {
-        let ask = scope.spawn(|| dashboard.ask(&lines, body));
-        let (unit, _) = accept_job(&mut agent, "StartUnit");
-        assert_eq!(unit, "a.service");
-        ask.join().unwrap()
-    });
-    assert_eq!(order.status, 200, "{order:?}");
-    let id = order.json()["job"].clone();
-    assert!(id.is_u64(), "{order:?}");
-    events.find("the job is shown", |event| {
-        event.data["jobs"][0]["id"] == id
-    });
-    assert!(
-        dashboard
-            .log()
-            .contains("Request to start a.service of node rpi4 from 127.0.0.1:")
-    );
+    for (action, member) in [
+        ("start", "StartUnit"),
+        ("restart", "RestartUnit"),
+        ("stop", "StopUnit"),
+    ] {
+        let order = thread::scope(|scope| {
+            let body = body.replace("start", action);
+            let ask = scope.spawn(|| {
+                let body = body;
+                dashboard.ask(&lines, &body)
+            });
+            let (unit, _) = accept_job(&mut agent, member);
+            assert_eq!(unit, "a.service");
+            ask.join().unwrap()
+        });
+        assert_eq!(order.status, 200, "{order:?}");
+        let id = order.json()["job"].clone();
+        assert!(id.is_u64(), "{order:?}");
+        events.find("the job is shown", |event| {
+            let mut jobs = event.data["jobs"].as_array().into_iter().flatten();
+            jobs.any(|job| job["id"] == id && job["kind"] == action)
+        });
+        let logged = format!("Request to {action} a.service of node rpi4 from 127.0.0.1:");
+        assert!(dashboard.log().contains(&logged));
+    }
 
     drop(agent);
     let lost = events.find("rpi4 is offline", |event| {
@@ -328,6 +336,48 @@ fn pages_follow_and_go_on_where_they_were() {
     let why = health.json()["reason"].as_str().unwrap().to_owned();
     assert!(!why.is_empty());
     assert_eq!(dashboard.ask(&lines, body).status, 503);
+}
+
+/// Whoever was told that nobody answered, or is gone, does not expect it any more.
+#[test]
+fn a_job_that_nobody_waits_for_is_not_requested() {
+    let mut manager = Manager::start();
+    let dashboard = Dashboard::start(&manager, &["--allow-control"]);
+    let token = dashboard.follow(None).next().data["control"].clone();
+    manager.end();
+    // A manager that takes its time.
+    let mut slow = manager.new_client();
+    let name = Body::of(&(names::MANAGER_BUS_NAME, 0_u32));
+    slow.call(bus_call("RequestName", name)).unwrap();
+    let begin = slow.called("CreateMonitor");
+
+    let descriptors = dashboard.descriptors();
+    let order = |unit: &str| {
+        let body = format!(r#"{{"node":"rpi4","unit":"{unit}","action":"start"}}"#);
+        let mut stream = dashboard.connect();
+        let head = format!(
+            "POST /api/jobs HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\
+             Content-Type: application/json\r\nX-Hirte-Token: {}\r\n\r\n{body}",
+            dashboard.address,
+            body.len(),
+            token.as_str().unwrap()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        within(SOON, "the request has come", || {
+            dashboard.log().contains(&format!("start {unit}"))
+        });
+        stream
+    };
+    drop(order("given-up.service"));
+    within(SOON, "the dashboard knows that nobody waits", || {
+        dashboard.descriptors() <= descriptors
+    });
+    let _waits = order("wanted.service");
+    let monitor = Body::of(&(PathRef(&names::monitor_path(1)),));
+    slow.send(Message::reply(begin.serial, monitor).to(&begin.sender));
+    let call = slow.called("StartUnit");
+    let (unit, _): (String, String) = call.body.parse().unwrap();
+    assert_eq!(unit, "wanted.service");
 }
 
 /// A bus lets everybody send signals to everybody.

@@ -48,6 +48,11 @@ pub(super) enum Refused {
 }
 
 impl JobRequest {
+    /// Whether whoever asked was told that nobody answered, or is gone: it must not be carried out late.
+    pub fn is_given_up(&self) -> bool {
+        self.answer.is_closed()
+    }
+
     /// Tells how it ended. Whoever asked may be gone.
     pub fn answer(&self, answer: Result<u32, Refused>) {
         let _ = self.answer.try_send(answer);

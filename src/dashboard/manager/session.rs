@@ -233,6 +233,9 @@ impl Session {
     }
 
     fn order(&mut self, request: JobRequest) {
+        if request.is_given_up() {
+            return;
+        }
         let started = |asked: &&Asked| matches!(asked, Asked::Start(_));
         let waiting = self.waiting.values().filter(started).count()
             + self
@@ -261,10 +264,12 @@ impl Session {
                 let Some(asked) = self.waiting.remove(&serial) else {
                     return Ok(());
                 };
-                if self.waiting.len() < limits::WINDOW
+                while self.waiting.len() < limits::WINDOW
                     && let Some((call, asked)) = self.queue.pop_front()
                 {
-                    self.ask(call, asked);
+                    if !matches!(&asked, Asked::Start(request) if request.is_given_up()) {
+                        self.ask(call, asked);
+                    }
                 }
                 self.take_answer(asked, answer)
             }
