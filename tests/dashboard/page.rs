@@ -1,17 +1,19 @@
 //! The page in a browser, beside real nodes.
 
-use std::{env, fs, path::Path};
+use std::{env, fs, path::Path, time::Duration};
 
 use crate::{
     browser::Browser,
     daemons::install_tree,
-    lab::{self, Lab, Node},
+    lab::{self, Lab, Node, holds_within},
 };
 
 const URL: &str = "http://127.0.0.1:8420/";
 /// A phone that is narrow.
 const PHONE: (u32, u32) = (360, 740);
 const DESK: (u32, u32) = (1280, 800);
+/// For what takes milliseconds on an idle machine.
+const SOON: Duration = Duration::from_secs(20);
 /// Bytes of a picture in docs/images.
 const PICTURE: usize = 150_000;
 
@@ -22,7 +24,7 @@ const NODES: [(&str, &str); 3] = [
 ];
 
 /// A unit by its name and description, on the node that has it.
-const UNITS: [(usize, &str, &str, &str); 6] = [
+const UNITS: [(usize, &str, &str, &str); 7] = [
     (
         1,
         "web.service",
@@ -30,6 +32,12 @@ const UNITS: [(usize, &str, &str, &str); 6] = [
         "sleep infinity",
     ),
     (1, "camera.service", "Camera at the gate", "sleep infinity"),
+    (
+        1,
+        "slow.service",
+        "Service that waits for its file",
+        "sleep infinity\nExecStartPre=sh -c 'until test -e /run/go; do sleep .1; done'",
+    ),
     (1, "broken.service", "Calibration of the lidar", "false"),
     (
         2,
@@ -277,9 +285,18 @@ fn loses_and_finds(browser: &Browser, fleet: &Fleet) {
     laptop.systemctl(&["stop", "hirte-dashboard"]);
     browser.wait("document.querySelector('#link').textContent === 'reconnecting'");
     rpi4.systemctl(&["stop", "web.service"]);
+    let events = "document.querySelectorAll('#events li')";
+    browser.run(&format!(
+        "for (const row of {events}) row.dataset.isOld = ''"
+    ));
     laptop.systemctl(&["start", "hirte-dashboard"]);
     browser.wait("document.querySelector('#link').textContent === 'live'");
     browser.wait(&format!("{} !== 'active'", state("web.service")));
+    // The numbers of its events are those of earlier ones.
+    browser.wait(&format!(
+        "[...{events}].some((row) => row.textContent.startsWith('Connected to the manager'))"
+    ));
+    browser.wait("document.querySelector('#events [data-is-old]') === null");
 }
 
 /// The block of docs/dashboard.md behind a line that names its file.
@@ -327,17 +344,63 @@ fn controls(browser: &Browser, laptop: &Node, rpi4: &Node) {
             .success()
     };
     assert!(is_active());
-    // A stop asks twice.
-    browser.wait("document.querySelector('[data-action=stop]')");
-    browser.click("[data-action=stop]");
-    browser.wait("document.querySelector('[data-action=stop]').textContent === 'Really stop?'");
-    assert!(is_active());
-    browser.click("[data-action=stop]");
+    let process = || rpi4.pid_of("camera.service");
+    let before = process();
+    confirm(browser, "restart");
+    assert!(
+        holds_within(SOON, || process().is_some_and(|it| Some(it) != before)),
+        "it is restarted"
+    );
+    browser.wait(&format!("{} === 'active'", state("camera.service")));
+    confirm(browser, "stop");
+    assert!(holds_within(SOON, || !is_active()), "it is stopped");
     browser.wait(&format!("{} !== 'active'", state("camera.service")));
-    assert!(!is_active());
+    // Whoever uses the keyboard goes on there.
+    browser.wait("document.activeElement.dataset.action === 'start'");
+    shows_jobs(browser, rpi4);
     let log = laptop.journal("hirte-dashboard.service");
     assert!(
         log.contains("Request to stop camera.service of node rpi4 from 127.0.0.1:"),
         "{log}"
+    );
+}
+
+/// Presses a button that asks once more. A double click is one click, and confirms nothing.
+fn confirm(browser: &Browser, action: &str) {
+    let button = format!("document.querySelector('[data-action={action}]')");
+    browser.wait(&button);
+    let words = browser.run(&format!(
+        "const button = {button};
+         button.focus();
+         button.click();
+         button.click();
+         setTimeout(() => button.click(), 1000);
+         return button.textContent;"
+    ));
+    assert_eq!(words, format!("Really {action}?"));
+}
+
+/// A job is shown as long as it goes on.
+fn shows_jobs(browser: &Browser, rpi4: &Node) {
+    browser.run("location.hash = 'q=slow'");
+    browser.wait(&format!(
+        "{}?.querySelector('[data-action=start]')",
+        row("slow.service")
+    ));
+    browser.click("[data-unit='slow.service'] [data-action=start]");
+    let job = "document.querySelector('#jobs li')";
+    browser.wait(&format!(
+        "{job}?.textContent.startsWith('runningstart slow.serviceon rpi4 · job ')"
+    ));
+    browser.wait("document.querySelector('#no-jobs').hidden");
+    browser.wait("document.querySelector('#tile-jobs b').textContent === '1'");
+    browser.wait(&format!("{} === 'activating'", state("slow.service")));
+    rpi4.write("/run/go", "");
+    browser.wait(&format!("{job} === null"));
+    browser.wait("!document.querySelector('#no-jobs').hidden");
+    browser.wait(&format!("{} === 'active'", state("slow.service")));
+    browser.wait(
+        "[...document.querySelectorAll('#events li')].some((row) =>
+            row.textContent.startsWith('start of slow.service on rpi4: done'))",
     );
 }

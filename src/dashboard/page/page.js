@@ -5,7 +5,8 @@
 const ROWS = 200; // Units that are shown at once; a button shows more.
 const SILENCE_MS = 45000; // Three signs of life missed.
 const RETRY_MS = 2000;
-const ARMED_MS = 4000; // In which a second click confirms the first.
+const ARMED_MS = 4000; // In which a second click confirms the first,
+const DOUBLE_MS = 500; // but not one that belongs to it: a double click.
 
 const byId = (id) => document.getElementById(id);
 const key = (node, name) => `${node}\n${name}`;
@@ -55,11 +56,17 @@ class Rows {
     this.rows = rows;
     arrange(this.parent, [...rows.values()]);
   }
+  /// For keys that name something else from here on.
+  forget() {
+    this.rows.clear();
+  }
 }
 
 // Words.
 
 const CHANGING = new Set(["activating", "deactivating", "reloading", "refreshing", "maintenance"]);
+const BAD = new Set(["lost", "offline", "failed", "timeout", "dependency", "node-lost"]);
+const GOOD = new Set(["connected", "online", "active", "done"]);
 const ORDER = { failed: 0, changing: 1, active: 2, inactive: 3 };
 
 function kind(active) {
@@ -96,7 +103,7 @@ function readFragment() {
   filter.text = given.get("q") ?? "";
   filter.node = given.get("node") ?? "";
   filter.state = given.get("state") ?? "";
-  if (!(filter.state in ORDER)) filter.state = "";
+  if (!Object.hasOwn(ORDER, filter.state)) filter.state = "";
 }
 
 function setFilter(change) {
@@ -172,7 +179,9 @@ const unitRows = new Rows(byId("units"), (id, unit) => {
   const wanted = view.token && isUsual ? (state === "inactive" || state === "failed" ? "start" : "restart stop") : "";
   if (acts.dataset.wanted !== wanted) {
     acts.dataset.wanted = wanted;
+    const isFocused = acts.contains(document.activeElement);
     acts.replaceChildren(...wanted.split(" ").filter(Boolean).map((action) => actionButton(action, unit)));
+    if (isFocused) acts.firstChild?.focus({ preventScroll: true });
   }
 });
 
@@ -189,10 +198,8 @@ const eventRows = new Rows(byId("events"), (id, event) => {
 }, () => {});
 
 function eventKind(event) {
-  const bad = { lost: 1, offline: 1, failed: 1, timeout: 1, dependency: 1, "node-lost": 1 };
-  const good = { connected: 1, online: 1, active: 1, done: 1 };
-  if (event.state in bad) return "failed";
-  if (event.state in good) return "active";
+  if (BAD.has(event.state)) return "failed";
+  if (GOOD.has(event.state)) return "active";
   return CHANGING.has(event.state) ? "changing" : "inactive";
 }
 
@@ -318,6 +325,9 @@ function takeAll(data) {
   view.token = data.control ?? null;
   setText(byId("version"), `hirte-dashboard ${data.version}`);
   isComplete = true;
+  // A dashboard that was started anew counts anew.
+  eventRows.forget();
+  jobRows.forget();
 }
 
 function takeChange(data) {
@@ -382,6 +392,7 @@ function actionButton(action, unit) {
   button.dataset.action = action;
   button.setAttribute("aria-label", `${word} ${unit.name} on ${unit.node}`);
   let timer = 0;
+  let armedAt = 0;
   const disarm = () => {
     clearTimeout(timer);
     button.classList.remove("armed");
@@ -389,34 +400,41 @@ function actionButton(action, unit) {
     button.setAttribute("aria-label", `${word} ${unit.name} on ${unit.node}`);
   };
   button.addEventListener("click", () => {
+    if (button.hasAttribute("aria-disabled")) return;
     if (action !== "start" && !button.classList.contains("armed")) {
       button.classList.add("armed");
       button.textContent = `Really ${action}?`;
       button.setAttribute("aria-label", `Really ${action} ${unit.name} on ${unit.node}?`);
       timer = setTimeout(disarm, ARMED_MS);
+      armedAt = performance.now();
       return;
     }
+    if (action !== "start" && performance.now() - armedAt < DOUBLE_MS) return;
     disarm();
     order(action, unit, button);
   });
+  // A key that is held down is one click.
+  button.addEventListener("keydown", (event) => { if (event.repeat && event.key === "Enter") event.preventDefault(); });
   return button;
 }
 
 async function order(action, unit, button) {
-  button.disabled = true;
+  // Not really disabled: that would take the focus from who uses the keyboard.
+  button.setAttribute("aria-disabled", "true");
   try {
     const answer = await fetch("api/jobs", {
       method: "POST",
       headers: { "content-type": "application/json", "x-hirte-token": view.token },
       body: JSON.stringify({ node: unit.node, unit: unit.name, action }),
     });
-    const data = await answer.json();
-    if (answer.ok) say(`Job ${data.job}: ${action} ${unit.name} on ${unit.node}`);
-    else complain(data.error);
+    // What is in between, and a refusal of the page itself, answers with no JSON.
+    const data = await answer.json().catch(() => null) ?? {};
+    if (answer.ok && data.job) say(`Job ${data.job}: ${action} ${unit.name} on ${unit.node}`);
+    else complain(data.error ?? `${action} ${unit.name} on ${unit.node}: the answer was ${answer.status} ${answer.statusText}`.trim());
   } catch (error) {
     complain(`The dashboard can not be reached: ${error.message}`);
   } finally {
-    button.disabled = false;
+    button.removeAttribute("aria-disabled");
   }
 }
 
