@@ -240,6 +240,10 @@ fn filters(browser: &Browser) {
     browser.wait("document.querySelectorAll('.unit').length === 1");
     browser.wait("document.querySelector('#node').value === 'rpi4'");
     browser.wait("document.querySelector('input[value=failed]').checked");
+    // One that names no state has none.
+    browser.run("location.hash = 'state=toString'");
+    browser.wait("document.querySelectorAll('.unit').length > 20");
+    browser.wait("document.querySelector('input[name=state][value=\"\"]').checked");
     browser.run("location.hash = ''");
     browser.wait("document.querySelectorAll('.unit').length > 20");
 }
@@ -357,6 +361,7 @@ fn controls(browser: &Browser, laptop: &Node, rpi4: &Node) {
     browser.wait(&format!("{} !== 'active'", state("camera.service")));
     // Whoever uses the keyboard goes on there.
     browser.wait("document.activeElement.dataset.action === 'start'");
+    complains_of_proxies(browser);
     shows_jobs(browser, rpi4);
     let log = laptop.journal("hirte-dashboard.service");
     assert!(
@@ -378,6 +383,21 @@ fn confirm(browser: &Browser, action: &str) {
          return button.textContent;"
     ));
     assert_eq!(words, format!("Really {action}?"));
+}
+
+/// What a reverse proxy answers in place of the dashboard is no JSON.
+fn complains_of_proxies(browser: &Browser) {
+    browser.run(
+        "window.kept = window.fetch;
+         window.fetch = async () => new Response('<h1>Oh</h1>', { status: 502, statusText: 'Bad Gateway' });",
+    );
+    browser.click("[data-action=start]");
+    browser.wait(
+        "document.querySelector('#notice').textContent ===
+            'start camera.service on rpi4: the answer was 502 Bad Gateway'",
+    );
+    browser.run("window.fetch = window.kept");
+    browser.wait("document.querySelector('[data-action=start]:not([aria-disabled])')");
 }
 
 /// A job is shown as long as it goes on.
