@@ -214,11 +214,19 @@ function sentence(event) {
 }
 
 let isDue = false;
+let restUntil = 0;
 function draw() {
   if (isDue) return;
   isDue = true;
   // Not in a frame of the animation: a page in the background has none, and is to be right when it is seen.
-  setTimeout(() => { isDue = false; drawNow(); }, 0);
+  setTimeout(() => {
+    isDue = false;
+    const begun = performance.now();
+    drawNow();
+    const ended = performance.now();
+    // Tens of thousands of units take long, and people scroll and type meanwhile.
+    restUntil = ended + 3 * (ended - begun);
+  }, restUntil - performance.now());
 }
 
 function drawNow() {
