@@ -401,6 +401,15 @@ fn ends_by_signals(terminal: &Terminal<'_>) {
     terminal.shell(5);
 }
 
+/// Has a shell write a program. This process must not write what it runs: a child that another test
+/// has forked and not yet executed would have the file open for writing, too, and then it does not run
+/// (execve(2), ETXTBSY).
+fn sh(script: &str, arguments: &[&Path]) {
+    let mut command = Command::new("sh");
+    command.args(["-euc", script, "sh"]).args(arguments);
+    assert!(command.status().unwrap().success(), "{script}");
+}
+
 /// `hirtectl top` is nothing but the program beside it, or else in `PATH`.
 #[test]
 fn hirtectl_runs_the_view_or_says_where_it_is() {
@@ -408,7 +417,7 @@ fn hirtectl_runs_the_view_or_says_where_it_is() {
     let elsewhere = folder.join("elsewhere");
     fs::create_dir_all(&elsewhere).unwrap();
     let hirtectl = folder.join("hirtectl");
-    fs::copy(tree::program("hirtectl"), &hirtectl).unwrap();
+    sh(r#"cp "$1" "$2""#, &[&tree::program("hirtectl"), &hirtectl]);
     let run = || {
         let mut command = Command::new(&hirtectl);
         command.args(["top", "rpi4"]).env("PATH", &elsewhere);
@@ -421,8 +430,8 @@ fn hirtectl_runs_the_view_or_says_where_it_is() {
     assert_eq!(run(), (Some(1), missing.to_owned()));
     for (place, name) in [(&elsewhere, "found"), (&folder, "beside")] {
         let program = place.join("hirtectl-top");
-        fs::write(&program, format!("#!/bin/sh\necho {name} \"$@\"\nexit 7\n")).unwrap();
-        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let write = r#"printf '#!/bin/sh\necho %s "$@"\nexit 7\n' "$1" > "$2"; chmod 755 "$2""#;
+        sh(write, &[Path::new(name), &program]);
         assert_eq!(run(), (Some(7), format!("{name} -- rpi4\n")));
     }
     fs::set_permissions(folder.join("hirtectl-top"), Permissions::from_mode(0o644)).unwrap();
