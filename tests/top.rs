@@ -166,6 +166,7 @@ fn the_view_shows_the_fleet_and_its_keys_act_on_it() {
     costs_nothing_when_idle(&terminal);
     goes_with_the_node(&terminal, &lab, [&laptop, &rpi4]);
     goes_with_the_manager(&terminal);
+    is_not_written_over(&terminal);
     can_be_suspended(&terminal);
     terminal.keys(&["q"]);
     terminal.shell(0);
@@ -369,6 +370,43 @@ fn goes_with_the_manager(terminal: &Terminal<'_>) {
     terminal.line(&["hirte manager lost"]);
     laptop.systemctl(&["start", "hirte"]);
     terminal.line(&["the manager is back"]);
+    terminal.line(&["hirte up", "2 of 2 nodes"]);
+}
+
+/// In the place of the manager's private socket: connections are accepted, and no call is answered.
+const MUTE: [(&str, &str); 3] = [
+    (
+        "/etc/systemd/system/mute.socket",
+        "[Socket]\nListenStream=/run/hirte/private\nAccept=yes\nRemoveOnStop=yes\n",
+    ),
+    (
+        "/etc/systemd/system/mute@.service",
+        "[Service]\nStandardInput=socket\nStandardOutput=socket\nExecStart=/bin/sh /etc/mute\n",
+    ),
+    (
+        "/etc/mute",
+        "printf 'DATA\\r\\nOK 0123456789abcdef0123456789abcdef\\r\\n'; timeout 3 cat >/run/mute.$$",
+    ),
+];
+
+/// A manager that does not answer is waited for without a word over the picture.
+fn is_not_written_over(terminal: &Terminal<'_>) {
+    let laptop = terminal.node;
+    for (path, content) in MUTE {
+        laptop.write(path, content);
+    }
+    laptop.systemctl(&["daemon-reload"]);
+    laptop.systemctl(&["stop", "hirte"]);
+    terminal.line(&["hirte manager lost"]);
+    laptop.systemctl(&["start", "mute.socket"]);
+    // The first attempt has been waited for when there is another.
+    let attempts = || laptop.sh("cat /run/mute.* | grep -ac CreateMonitor").stdout;
+    terminal.wait("second attempt", |screen| {
+        assert!(!screen.contains("Waiting for"), "{screen}");
+        attempts().trim().parse::<u32>().unwrap() >= 2
+    });
+    laptop.systemctl(&["stop", "mute.socket"]);
+    laptop.systemctl(&["start", "hirte"]);
     terminal.line(&["hirte up", "2 of 2 nodes"]);
 }
 

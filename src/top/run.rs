@@ -44,6 +44,8 @@ pub(super) enum Happened {
 /// no such node, at the start is an error.
 pub(super) async fn run(executor: &Executor, node: Option<String>) -> Result<u8, Error> {
     let mut client = Client::connect(executor).await?;
+    // Told only before the terminal is taken over.
+    client.waiting_for("Waiting for the manager".to_owned());
     if let Some(node) = &node {
         client.node(node).await?;
     }

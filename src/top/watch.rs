@@ -42,7 +42,6 @@ pub(super) struct Watch {
 impl Watch {
     /// Has the manager tell everything, and asks for what there is: units come by themselves.
     pub async fn begin(mut client: Client) -> Result<(Self, Event), Error> {
-        client.waiting_for("Waiting for the manager".to_owned());
         let call = Call::manager("CreateMonitor", &());
         let body = client.call(call, Subject::Fleet).await?;
         let (PathRef(monitor),) = decode("CreateMonitor", &body)?;
