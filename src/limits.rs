@@ -312,6 +312,10 @@ pub const TOP_FILTER: usize = 64;
 /// Jobs that were asked for in it and have not ended, and its calls that wait for an answer: each of
 /// those has a connection of its own for so long.
 pub const TOP_REQUESTS: usize = 16;
+/// Nodes that it asks for their lists at the same time, each over a connection of its own, so that some
+/// that do not answer hold up no other. With 4 MiB each, which is some 10,000 units, their answers fit
+/// into what the manager queues for a bus.
+pub const TOP_LISTS: usize = 8;
 /// Time between two pictures, but for keys: as fast as people see what changes.
 pub const TOP_PICTURE: Duration = Duration::from_millis(40);
 /// How long it waits for more of the same before it asks a node for its list of units: new units

@@ -140,6 +140,10 @@ const HOSTILE: &str = "[Unit]\nDescription=x\u{1b}]0;taken\u{7}\u{1b}[2J\u{1b}[4
 
 const FAILS: &str = "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo it is broken; exit 1'\n";
 
+/// Its job runs until the file is there.
+const HELD: &str = "[Service]\nType=oneshot\n\
+    ExecStartPre=/bin/sh -c 'until [ -e /run/go ]; do sleep 0.1; done'\nExecStart=/bin/true\n";
+
 #[test]
 fn the_view_shows_the_fleet_and_its_keys_act_on_it() {
     if !lab::require() {
@@ -149,6 +153,7 @@ fn the_view_shows_the_fleet_and_its_keys_act_on_it() {
     let [laptop, rpi4] = guide::first(&lab, &guide::Walk { is_shown: false });
     rpi4.unit("fails.service", FAILS);
     rpi4.unit("hostile.service", HOSTILE);
+    rpi4.unit("held.service", HELD);
     rpi4.systemctl(&["daemon-reload"]);
     // A lost node is noticed sooner than by default.
     let threshold = "[hirte]\nNodeHeartbeatThreshold=3s\n";
@@ -162,6 +167,7 @@ fn the_view_shows_the_fleet_and_its_keys_act_on_it() {
     acts_on_a_unit(&terminal, &rpi4);
     tells_of_failures(&terminal, &rpi4);
     is_not_taken_over(&terminal, &rpi4);
+    shows_a_job(&terminal, &rpi4);
     fits_any_size(&terminal);
     costs_nothing_when_idle(&terminal);
     goes_with_the_node(&terminal, &lab, [&laptop, &rpi4]);
@@ -171,6 +177,7 @@ fn the_view_shows_the_fleet_and_its_keys_act_on_it() {
     terminal.keys(&["q"]);
     terminal.shell(0);
     ends_by_signals(&terminal);
+    waits_for_no_other_node(&terminal);
 }
 
 fn needs_a_terminal(laptop: &Node) {
@@ -285,6 +292,23 @@ fn is_not_taken_over(terminal: &Terminal<'_>, rpi4: &Node) {
     terminal.keys(&["Escape"]);
 }
 
+fn shows_a_job(terminal: &Terminal<'_>, rpi4: &Node) {
+    terminal.keys(&["a", "a", "/"]);
+    terminal.keys(&["-l", "held"]);
+    terminal.keys(&["Enter"]);
+    terminal.line(&["held.service", "inactive"]);
+    terminal.keys(&["s", "y"]);
+    terminal.line(&["Jobs (1)"]);
+    terminal.line(&["start held.service rpi4 running #"]);
+    terminal.line(&["hirte up", "1 job "]);
+    rpi4.ok(&["touch", "/run/go"]);
+    terminal.line(&["rpi4 held.service start: done"]);
+    let screen = terminal.line(&["Jobs (0)"]);
+    assert!(!screen.contains("running #"), "{screen}");
+    terminal.keys(&["a", "Escape"]);
+    terminal.wait("end of the filter", |screen| !screen.contains("'held'"));
+}
+
 fn fits_any_size(terminal: &Terminal<'_>) {
     terminal.tmux(&["resize-window", "-x", "40", "-y", "10"]);
     let screen = terminal.wait("one list", |screen| {
@@ -297,7 +321,7 @@ fn fits_any_size(terminal: &Terminal<'_>) {
     terminal.line(&["h help  q quit"]);
     terminal.keys(&["Tab", "Tab"]);
     terminal.line(&["▶ Log"]);
-    terminal.line(&["httpd.service stop: done"]);
+    terminal.line(&["held.service start: done"]);
     terminal.tmux(&["resize-window", "-x", "80", "-y", "24"]);
     terminal.line(&["Nodes", "Units of rpi4"]);
     terminal.line(&["Jobs (0)", "▶ Log"]);
@@ -385,7 +409,7 @@ const MUTE: [(&str, &str); 3] = [
     ),
     (
         "/etc/mute",
-        "printf 'DATA\\r\\nOK 0123456789abcdef0123456789abcdef\\r\\n'; timeout 3 cat >/run/mute.$$",
+        "printf 'DATA\\r\\nOK 0123456789abcdef0123456789abcdef\\r\\n'; timeout 3 cat >/run/mute.$$ || true",
     ),
 ];
 
@@ -437,6 +461,30 @@ fn ends_by_signals(terminal: &Terminal<'_>) {
     terminal.enter("hirtectl top nowhere");
     terminal.line(&["Node 'nowhere' is not known to the manager"]);
     terminal.shell(5);
+}
+
+/// What a node has is shown while another, which is asked first, does not answer.
+fn waits_for_no_other_node(terminal: &Terminal<'_>) {
+    let laptop = terminal.node;
+    // Meanwhile nobody gives it up, neither the manager nor systemd.
+    let threshold = "[hirte]\nNodeHeartbeatThreshold=10min\n";
+    laptop.write("/etc/hirte/hirte.conf.d/top.conf", threshold);
+    laptop.systemctl(&["reload", "hirte"]);
+    laptop.systemctl(&["service-watchdogs", "no"]);
+    laptop.freeze("hirte-agent.service");
+    terminal.tmux(&["resize-window", "-x", "140", "-y", "30"]);
+    terminal.enter("hirtectl top rpi4");
+    terminal.line(&["▶ Units of rpi4"]);
+    terminal.keys(&["/"]);
+    terminal.keys(&["-l", "hirte-agent"]);
+    terminal.keys(&["Enter"]);
+    terminal.line(&["hirte-agent.service", "Hirte systemd"]);
+    let screen = terminal.screen();
+    assert!(!screen.contains("did not answer"), "{screen}");
+    laptop.thaw("hirte-agent.service");
+    laptop.systemctl(&["service-watchdogs", "yes"]);
+    terminal.keys(&["q"]);
+    terminal.shell(0);
 }
 
 /// Has a shell write a program. This process must not write what it runs: a child that another test

@@ -6,6 +6,8 @@ use std::{
     rc::Rc,
 };
 
+use smol::lock::Semaphore;
+
 use super::{
     run::Happened,
     state::{Action, Event, File, Listed, Target},
@@ -27,8 +29,9 @@ use crate::{
 /// What a job does to those that are queued, as `hirtectl start` has it.
 const MODE: &str = "replace";
 
-/// Nodes whose lists are wanted, and whether with their unit files.
-type Lists = BTreeMap<String, bool>;
+/// Nodes whose lists are asked for or will be, and what is wanted of each from here on, if anything:
+/// whether with its unit files.
+type Lists = BTreeMap<String, Option<bool>>;
 
 /// Makes calls, and puts what comes of them into an inbox.
 #[derive(Clone)]
@@ -37,8 +40,9 @@ pub(super) struct Asker {
     inbox: Inbox<Happened>,
     /// Calls that wait, but for lists.
     waiting: Rc<Cell<usize>>,
-    /// Nodes whose lists are wanted; none while nobody is about to ask for any.
-    lists: Rc<RefCell<Option<Lists>>>,
+    lists: Rc<RefCell<Lists>>,
+    /// How many more nodes may be asked for their lists.
+    places: Rc<Semaphore>,
 }
 
 impl Asker {
@@ -48,6 +52,7 @@ impl Asker {
             inbox: inbox.clone(),
             waiting: Rc::default(),
             lists: Rc::default(),
+            places: Rc::new(Semaphore::new(limits::TOP_LISTS)),
         }
     }
 
@@ -93,50 +98,56 @@ impl Asker {
         self.executor.spawn(run).detach();
     }
 
-    /// Has a node be asked for its list soon, with others that are wanted by then.
+    /// Has a node be asked for its list soon: once, whatever else of it is wanted by then.
     fn list(&self, node: String, with_files: bool) {
-        if let Some(wanted) = &mut *self.lists.borrow_mut() {
-            *wanted.entry(node).or_default() |= with_files;
+        let mut lists = self.lists.borrow_mut();
+        if let Some(wanted) = lists.get_mut(&node) {
+            *wanted = Some(with_files || *wanted == Some(true));
             return;
         }
-        self.lists.replace(Some(Lists::from([(node, with_files)])));
+        lists.insert(node.clone(), Some(with_files));
         let asker = self.clone();
-        let run = async move {
-            loop {
-                sleep(limits::TOP_SETTLE).await;
-                let wanted = asker.lists.replace(Some(Lists::new()));
-                match wanted.filter(|wanted| !wanted.is_empty()) {
-                    Some(wanted) => asker.ask_for_lists(wanted).await,
-                    None => break,
-                }
-            }
-            asker.lists.take();
-        };
+        let run = async move { asker.ask_for_lists(node).await };
         self.executor.spawn(run).detach();
     }
 
-    /// Asks one node after the other: the answers of several could be more than the manager may queue.
-    /// Where the manager or a node is lost, others tell.
-    async fn ask_for_lists(&self, nodes: Lists) {
-        let Ok(mut client) = Client::connect(&self.executor).await else {
-            return;
-        };
-        for (node, with_files) in nodes {
-            match list(&mut client, &node, with_files).await {
-                Ok((units, files)) => self.tell(Event::Listed { node, units, files }),
-                Err(error) => match error.status() {
-                    ExitStatus::NoManager => return,
-                    ExitStatus::NodeOffline => {}
-                    _ => {
-                        let of = Target {
-                            node,
-                            unit: String::new(),
-                        };
-                        let reason = error.to_string();
-                        self.tell(Event::Refused { of, reason });
-                    }
-                },
+    /// Asks a node for its list as long as it is wanted, beside some other nodes.
+    async fn ask_for_lists(&self, node: String) {
+        loop {
+            sleep(limits::TOP_SETTLE).await;
+            let _place = self.places.acquire().await;
+            let wanted = self
+                .lists
+                .borrow_mut()
+                .get_mut(&node)
+                .and_then(Option::take);
+            let Some(with_files) = wanted else {
+                break;
+            };
+            if let Some(event) = self.ask_for_list(&node, with_files).await {
+                self.tell(event);
             }
+        }
+        self.lists.borrow_mut().remove(&node);
+    }
+
+    /// What comes of asking a node for its list. Where the manager or the node is lost, others tell.
+    async fn ask_for_list(&self, node: &str, with_files: bool) -> Option<Event> {
+        let mut client = Client::connect(&self.executor).await.ok()?;
+        let node = node.to_owned();
+        match list(&mut client, &node, with_files).await {
+            Ok((units, files)) => Some(Event::Listed { node, units, files }),
+            Err(error) => match error.status() {
+                ExitStatus::NoManager | ExitStatus::NodeOffline => None,
+                _ => {
+                    let unit = String::new();
+                    let reason = error.to_string();
+                    Some(Event::Refused {
+                        of: Target { node, unit },
+                        reason,
+                    })
+                }
+            },
         }
     }
 }
