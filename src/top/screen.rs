@@ -192,3 +192,60 @@ impl Backend for Screen {
         written
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, process::Command};
+
+    use ratatui_core::{buffer::Buffer, layout::Rect, style::Style};
+
+    use super::*;
+
+    const PANICS: &str = "top::screen::tests::takes_the_terminal_and_panics";
+
+    /// Runs only in the terminal that the next test has made.
+    #[test]
+    #[ignore = "needs a terminal of its own"]
+    fn takes_the_terminal_and_panics() {
+        enter().unwrap();
+        panic!("as it must");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_its_message() {
+        let program = env::current_exe().unwrap();
+        let run = format!(
+            "stty -g; '{}' --ignored --exact {PANICS} --nocapture; stty -g",
+            program.display()
+        );
+        // A terminal of its own (script(1)).
+        let output = Command::new("script")
+            .args(["-qec", &run, "/dev/null"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let (before, rest) = said.split_once('\n').unwrap();
+        let after = rest.trim_end().lines().last().unwrap();
+        assert_eq!(before.trim_end(), after, "{said}");
+        let place = |text| {
+            said.find(text)
+                .unwrap_or_else(|| panic!("{text:?}: {said}"))
+        };
+        let places = [ENTER, LEAVE, "as it must"].map(place);
+        assert!(places.is_sorted(), "{said}");
+    }
+
+    /// A terminal that takes another number of places for a character than we do spoils one row only up
+    /// to the next character.
+    #[test]
+    fn what_follows_a_wide_character_is_told_its_place() {
+        let mut before = Buffer::empty(Rect::new(0, 0, 6, 1));
+        before.set_string(0, 0, "abcdef", Style::new());
+        let mut after = before.clone();
+        after.set_string(0, 0, "x日yz", Style::new());
+        let mut screen = Screen::default();
+        screen.draw(before.diff(&after).into_iter()).unwrap();
+        let text = "\x1b[1;1H\x1b[0mx日\x1b[1;4Hyz\x1b[0m";
+        assert_eq!(screen.text, text);
+    }
+}

@@ -229,3 +229,47 @@ fn words_tell_without_colours_what_colours_tell() {
     let is_chosen = |cell: &Cell| cell.modifier.contains(Modifier::REVERSED);
     assert!(buffer.content.iter().any(is_chosen));
 }
+
+/// The columns behind a text of wide characters stay where they are, and where it is cut, no half of one
+/// is left.
+#[test]
+fn wide_characters_take_two_places() {
+    let mut state = fleet();
+    let wide = listed(
+        "数据库服务器数据库服务器.service",
+        "数据",
+        "active",
+        "running",
+    );
+    state.handle(
+        3_600,
+        Event::Listed {
+            node: "laptop".to_owned(),
+            units: vec![wide],
+            files: None,
+        },
+        &mut Vec::new(),
+    );
+    press(&mut state, &[Key::Down, Key::Tab]);
+    for size in [(40, 10), (41, 10), (80, 24), (132, 40)] {
+        let buffer = picture(&mut state, size, true);
+        let row = |y: u16| (0..size.0).map(move |x| (x, y));
+        let find = |y: u16, word: &str| {
+            let starts = |&(x, y): &(u16, u16)| {
+                let letters = word.chars().zip(x..);
+                letters.into_iter().all(|(letter, x)| {
+                    let cell = buffer.cell((x, y));
+                    cell.is_some_and(|cell| cell.symbol() == letter.to_string())
+                })
+            };
+            row(y).find(starts).map(|(x, _)| x)
+        };
+        let (header, unit) = (2, 5);
+        let column = find(header, "ACTIVE");
+        assert!(column.is_some(), "{size:?}: {buffer:?}");
+        assert_eq!(find(unit, "active"), column, "{size:?}: {buffer:?}");
+        let is_cut = find(unit, "…").is_some();
+        let is_whole = find(unit, ".service").is_some();
+        assert!(is_cut != is_whole, "{size:?}: {buffer:?}");
+    }
+}
