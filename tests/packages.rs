@@ -252,6 +252,45 @@ fn the_bill_names_what_cargo_builds() {
     assert_eq!(named, compiled);
 }
 
+/// An expression of SPDX as terms that all hold, each a choice; enough for those of our crates.
+fn choices(expression: &str) -> Vec<BTreeSet<&str>> {
+    let terms: Vec<&str> = expression.split(" AND ").collect();
+    let is_one = |term: &&str| !term.contains(" OR ") || term.starts_with('(');
+    assert!(terms.len() == 1 || terms.iter().all(is_one), "{expression}");
+    let bare = terms.into_iter().map(|term| term.trim_matches(['(', ')']));
+    bare.map(|term| term.split(" OR ").collect()).collect()
+}
+
+/// The tag of the packages has every licence that a part of the executables leaves no choice about, no
+/// others, and one of each choice.
+#[test]
+fn the_licence_of_packages_is_that_of_what_is_linked() {
+    let (bill, _) = bill_of_materials(TARGETS[0], "bill-licences");
+    let components = bill["components"].as_array().unwrap();
+    let expressions: Vec<&str> = components
+        .iter()
+        .map(|one| one["licenses"][0]["expression"].as_str().unwrap())
+        .collect();
+    assert!(expressions.len() > 10);
+    let (single, several): (Vec<_>, Vec<_>) = expressions
+        .into_iter()
+        .flat_map(choices)
+        .partition(|choice| choice.len() == 1);
+    let needed: BTreeSet<&str> = single.into_iter().flatten().collect();
+    for choice in several {
+        assert!(!choice.is_disjoint(&needed), "{choice:?} and {needed:?}");
+    }
+    let own = format!("({})", env!("CARGO_PKG_LICENSE"));
+    let parts = [vec![own.as_str()], needed.into_iter().collect()].concat();
+    let spec = fs::read_to_string(root().join("data/packages/rpm/hirte.spec")).unwrap();
+    let tags: Vec<&str> = spec
+        .lines()
+        .filter_map(|line| line.strip_prefix("License:"))
+        .map(str::trim)
+        .collect();
+    assert_eq!(tags, [parts.join(" AND ")]);
+}
+
 /// The table of what is in a package, sizes and dates left out: path to mode, owner, link.
 fn content_of_deb(file: &Path) -> BTreeMap<String, String> {
     let list = ok(Command::new("dpkg-deb").arg("--contents").arg(file));
