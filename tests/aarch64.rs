@@ -14,7 +14,7 @@ mod lab;
 #[path = "support/tree.rs"]
 mod tree;
 
-use std::{env, path::Path};
+use std::{env, path::PathBuf};
 
 use guide::Walk;
 
@@ -26,16 +26,17 @@ fn first_guide_with(emulated: &str) {
     if !lab::require() {
         return;
     }
-    let Some(foreign) = env::var_os(EMULATED_TREE) else {
+    // `./test` names the tree also where it does not build it.
+    let tree = env::var_os(EMULATED_TREE).map(PathBuf::from);
+    let Some(foreign) = tree.filter(|tree| tree.is_dir()) else {
         lab::leave_out(&format!(
             "executables for 64-bit Arm: tests/cross/run makes a tree for {EMULATED_TREE}"
         ));
         return;
     };
-    let foreign = Path::new(&foreign);
     let lab = lab::Lab::builder(&format!("arm-{emulated}"))
         .layer(tree::install_tree())
-        .bind(foreign)
+        .bind(&foreign)
         .build();
     let nodes = guide::first_with(&lab, &Walk { is_shown: false }, |node| {
         if node.name() == emulated {
