@@ -106,6 +106,26 @@ fn a_draft_has_all_files_of_a_release() {
     }
 }
 
+/// Whoever makes packages of the same executables has the same bytes: in a folder of another name, with
+/// other settings.
+#[test]
+fn packages_are_reproducible() {
+    if !can_build() {
+        return;
+    }
+    let out = build::again();
+    let draft = build::draft();
+    for (package, file) in PACKAGES.iter().flat_map(|package| {
+        let name = |path: PathBuf| path.file_name().unwrap().to_owned();
+        let deb = name(deb(draft, package, 1, "amd64"));
+        let rpm = name(rpm(draft, package, 1, "x86_64"));
+        [(package, deb), (package, rpm)]
+    }) {
+        let [first, second] = [draft, &out].map(|folder| fs::read(folder.join(&file)).unwrap());
+        assert!(first == second, "{package}: two of {}", file.display());
+    }
+}
+
 /// A release cannot be made by mistake of something else.
 #[test]
 fn a_release_is_a_commit_whose_version_is_in_the_changelog() {
@@ -427,6 +447,18 @@ fn debian_packages_on_a_node() {
     nodes::is_gone(&node, &before, &[]);
 }
 
+/// What docs/packages.md has dnf told about a folder with packages.
+fn documented_options_of_dnf(folder: &Path) -> Vec<String> {
+    let document = fs::read_to_string(root().join("docs/packages.md")).unwrap();
+    let mut lines = document.lines();
+    let command = lines.find(|line| line.starts_with("    dnf --repofrompath"));
+    let words = command.unwrap().split_whitespace().skip(1);
+    let options = words.take_while(|word| *word != "install");
+    options
+        .map(|option| option.replace("/path/of/FOLDER", folder.to_str().unwrap()))
+        .collect()
+}
+
 /// Installed by dnf from a folder, with scriptlets, into the root of a node of its own. Its base is
 /// Debian's: `base.spec` names what it has as Fedora and its kin would.
 #[test]
@@ -450,11 +482,10 @@ fn rpm_packages_on_a_node() {
     node.write("/etc/rpm/macros", "%_dbpath /usr/lib/sysimage/rpm\n");
     let before = nodes::traces(&node);
     let dnf = |repository: &Path, arguments: &[&str]| {
-        let repository = format!("--repofrompath=local,{}", repository.display());
+        let options = documented_options_of_dnf(repository);
         let mut command = vec!["dnf", "--assumeyes", "--releasever=9", "--noplugins"];
-        command.extend(["--setopt=reposdir=/nonexistent", &repository, "--refresh"]);
-        // Packages are signed by who publishes them.
-        command.push("--nogpgcheck");
+        command.extend(["--setopt=reposdir=/nonexistent", "--refresh"]);
+        command.extend(options.iter().map(String::as_str));
         command.extend(arguments);
         node.ok(&command)
     };
@@ -477,6 +508,8 @@ fn rpm_packages_on_a_node() {
 
     dnf(&later, &[&["remove"][..], &PACKAGES].concat());
     assert_eq!(node.read("/etc/hirte/hirte.conf.rpmsave"), nodes::MANAGER);
+    // Named after the folder of packages.
+    node.ok(&["rm", "-r", "/var/cache/dnf"]);
     // rpm knows no purge: what the manager and the agent have written stays, in /run until the next boot.
     nodes::is_gone(
         &node,

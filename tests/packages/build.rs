@@ -125,15 +125,48 @@ pub fn draft() -> &'static Path {
     })
 }
 
+/// A copy of the sources, without the repository.
+fn copy_of_sources(name: &str) -> PathBuf {
+    let copy = folder(name);
+    fs::create_dir_all(&copy).expect("create a folder");
+    let script = "cd \"$1\" && tar -c --exclude=./target --exclude=./.git . | tar -x -C \"$2\"";
+    sh(script, &[root(), &copy]);
+    copy
+}
+
+/// The packages of the draft for this machine once more, made elsewhere and by somebody else.
+pub fn again() -> PathBuf {
+    let tree = copy_of_sources("sources of somebody else, 100% the same");
+    let out = folder("again");
+    let date = ok(Command::new("git")
+        .args(["-c", "safe.directory=*", "log", "-1", "--format=%ct"])
+        .current_dir(root()));
+    for (kind, arch) in [("debs", "amd64"), ("rpms", "x86_64")] {
+        let script = "umask 077; exec \"$@\"";
+        ok(Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(tree.join("data/packages").join(kind))
+            .args(["--arch", arch])
+            .arg("--bindir-from")
+            .arg(executables())
+            .arg("--out")
+            .arg(&out)
+            .env("SOURCE_DATE_EPOCH", date.trim())
+            .env("TZ", "Asia/Tokyo")
+            .env("HOME", &out));
+    }
+    out
+}
+
 /// Packages of the second revision, whose configuration files have changed: `debs` or `rpms`.
 pub fn later(kind: &str, arguments: &[&str]) -> PathBuf {
     static CHANGED: OnceLock<PathBuf> = OnceLock::new();
     let tree = CHANGED.get_or_init(|| {
-        let tree = folder("changed");
-        fs::create_dir_all(&tree).expect("create a folder");
-        let script = "cd \"$1\" && tar -c --exclude=./target --exclude=./.git . | tar -x -C \"$2\"
-            for name in hirte agent; do echo '# Of the second revision.' >> \"$2/data/config/$name.conf\"; done";
-        sh(script, &[root(), &tree]);
+        let tree = copy_of_sources("changed");
+        let script = "for name in hirte agent; do
+                echo '# Of the second revision.' >> \"$1/data/config/$name.conf\"
+            done";
+        sh(script, &[&tree]);
         tree
     });
     let out = folder(&format!("later-{kind}"));
