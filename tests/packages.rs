@@ -106,6 +106,28 @@ fn a_draft_has_all_files_of_a_release() {
     }
 }
 
+/// A folder that has been begun is not taken for a release, nor is the next try refused for it.
+#[test]
+fn a_release_that_fails_leaves_nothing() {
+    if !can_build() {
+        return;
+    }
+    let parent = build::folder("failed");
+    let nothing = build::folder("no-executables");
+    fs::create_dir_all(&nothing).unwrap();
+    let release = Command::new(root().join("data/release"))
+        .args(["--draft", "--out"])
+        .arg(parent.join("draft"))
+        .arg("--executables")
+        .arg(format!("{}={}", TARGETS[0], nothing.display()))
+        .output()
+        .unwrap();
+    assert_eq!(release.status.code(), Some(1), "{release:?}");
+    let message = String::from_utf8(release.stderr).unwrap();
+    assert!(message.contains("there is no executable"), "{message}");
+    assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
+}
+
 /// Whoever makes packages of the same executables has the same bytes: in a folder of another name, with
 /// other settings.
 #[test]
