@@ -11,6 +11,8 @@ pub const UNITS: [&str; 4] = [
     "hirte-agent.service",
     "hirte-dashboard.service",
 ];
+/// Of a unit that the agent's package has, and that cannot be enabled.
+const INSTANCE: &str = "hirte-dep@dbus.service";
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// What the administrator of the tests has changed in `hirte.conf`.
 pub const MANAGER: &str = "[hirte]\nAllowedNodeNames=laptop\n";
@@ -84,6 +86,7 @@ pub fn start(node: &Node) -> Before {
     node.systemctl(&["enable", "--now", "hirte.socket"]);
     node.systemctl(&["enable", "--now", "hirte.service"]);
     node.systemctl(&["enable", "--now", "hirte-dashboard.service"]);
+    node.systemctl(&["start", INSTANCE]);
     Before {
         dashboard: node
             .pid_of("hirte-dashboard.service")
@@ -120,6 +123,7 @@ pub fn is_upgraded(node: &Node, before: &Before) {
         let stale = node.systemctl(&["show", "--property=NeedDaemonReload", "--value", unit]);
         assert_eq!(stale, "no", "{unit}");
     }
+    assert_eq!(state(node, "is-active", INSTANCE), "active");
     assert_eq!(node.read("/etc/hirte/hirte.conf"), MANAGER);
     let agent = node.read("/etc/hirte/agent.conf");
     assert!(agent.contains("# Of the second revision."), "{agent}");
@@ -155,6 +159,7 @@ pub fn is_gone(node: &Node, before: &[String], further: &[&str]) {
         let loaded = node.systemctl(&["show", "--property=LoadState", "--value", unit]);
         assert_eq!(loaded, "not-found", "{unit}");
     }
+    assert_eq!(state(node, "is-active", INSTANCE), "inactive");
     assert_eq!(
         node.run(&["pgrep", "-x", "hirte|hirte-agent|hirte-dashboard"])
             .stdout,
