@@ -18,6 +18,7 @@ mod tree;
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
@@ -447,6 +448,45 @@ fn the_linter_of_openembedded_finds_nothing_else() {
         assert!(all.contains(rule), "{rule} need not be suppressed: {all}");
     }
     assert_eq!(lint(&NOT_FOLLOWED), "");
+}
+
+/// What `exact-presets` does where these lines of shell are systemctl.
+fn exact_presets_with(systemctl: &str) -> Output {
+    let name = format!("systemctl-{}", std::process::id());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let program = folder.join("systemctl");
+    fs::write(&program, format!("#!/bin/sh\n{systemctl}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", folder.display(), env::var("PATH").unwrap());
+    Command::new("sh")
+        .arg(layer().join("scripts/exact-presets"))
+        .arg("/nowhere")
+        .env("PATH", path)
+        .output()
+        .unwrap()
+}
+
+/// An image is not made where nobody can say what it enables.
+#[test]
+fn presets_are_exact_only_where_systemctl_says_so() {
+    let lists = |line: &str| {
+        exact_presets_with(&format!(
+            "case \"$*\" in *list-unit-files*) echo '{line}' ;; esac"
+        ))
+    };
+    expect_success("as wanted", &lists("a.service enabled enabled"));
+    expect_success("a template", &lists("a@.service disabled enabled"));
+    for line in ["a.service disabled enabled", "a.service enabled disabled"] {
+        let output = lists(line);
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.ends_with("want it: a.service\n"), "{said}");
+    }
+    let output =
+        exact_presets_with("case \"$*\" in *list-unit-files*) echo broken >&2; exit 3 ;; esac");
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "broken\n");
 }
 
 /// The body of a shell function of a recipe.
