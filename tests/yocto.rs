@@ -489,6 +489,91 @@ fn presets_are_exact_only_where_systemctl_says_so() {
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "broken\n");
 }
 
+/// What the recipe's function says of a folder: a commit, or why it is left out.
+fn sources_of(folder: &Path, environment: &[(&str, &str)]) -> String {
+    let inc = read("recipes-core/hirte/hirte.inc");
+    let (_, function) = inc.split_once("\ndef hirte_commit_of_layer(d):\n").unwrap();
+    let function = function.split("\n\n").next().unwrap();
+    // What BitBake gives to the function.
+    let script = format!(
+        "import os, subprocess, sys, types\n\
+         class ExecutionError(Exception): pass\n\
+         class NotFoundError(Exception): pass\n\
+         class SkipRecipe(Exception): pass\n\
+         def run(command, cwd):\n    \
+             done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)\n    \
+             if done.returncode:\n        \
+                 error = ExecutionError()\n        \
+                 error.stderr = done.stderr\n        \
+                 raise error\n    \
+             return done.stdout, done.stderr\n\
+         names = types.SimpleNamespace\n\
+         bb = names(process=names(run=run, ExecutionError=ExecutionError, NotFoundError=NotFoundError),\n\
+                    parse=names(SkipRecipe=SkipRecipe))\n\
+         def commit_of(d):\n{function}\n\
+         try:\n    print(commit_of(names(getVar=lambda name: sys.argv[1])), end='')\n\
+         except SkipRecipe as why:\n    print(why, end='')\n"
+    );
+    let output = Command::new(PYTHON)
+        .args(["-c", &script])
+        .arg(folder)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    expect_success("the recipe's function", &output);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Within a product's repository the layer does not take that one's commit for its own.
+#[test]
+fn sources_are_of_the_repository_of_hirte_alone() {
+    let name = format!("product-{}", std::process::id());
+    let product = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let layers = product.join("layers");
+    fs::create_dir_all(&layers).unwrap();
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(["-c", "user.name=test", "-c", "user.email=test"])
+            .args(arguments)
+            .current_dir(&product)
+            .output()
+            .unwrap();
+        expect_success("git", &output);
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let outside = product.parent().unwrap().to_str().unwrap();
+    let ask = |folder: &Path| sources_of(folder, &[("GIT_CEILING_DIRECTORIES", outside)]);
+    let skipped = |folder: &Path, why: &str| {
+        format!(
+            "{} {why}: set HIRTE_SRC_URI and HIRTE_SRCREV",
+            folder.display()
+        )
+    };
+
+    let said = ask(&product);
+    let why = "is no repository that git reads (fatal: not a git repository";
+    assert!(
+        said.starts_with(&format!("{} {why}", product.display())),
+        "{said}"
+    );
+    git(&["init", "--quiet"]);
+    git(&["commit", "--quiet", "--allow-empty", "--message=product"]);
+    let foreign = "is not the repository of hirte";
+    assert_eq!(ask(&product), skipped(&product, foreign));
+    fs::create_dir_all(layers.join("data")).unwrap();
+    fs::write(layers.join("data/install"), "").unwrap();
+    assert_eq!(ask(&layers), skipped(&layers, foreign));
+
+    fs::create_dir_all(product.join("data")).unwrap();
+    fs::write(product.join("data/install"), "").unwrap();
+    assert_eq!(ask(&product), git(&["rev-parse", "HEAD"]));
+    // git's own switch for its tests.
+    let owner = [("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")];
+    let said = sources_of(&product, &owner);
+    assert!(said.contains("dubious ownership"), "{said}");
+    fs::remove_dir_all(&product).unwrap();
+}
+
 /// The body of a shell function of a recipe.
 fn shell_function(recipe: &str, name: &str) -> String {
     let (_, rest) = recipe
