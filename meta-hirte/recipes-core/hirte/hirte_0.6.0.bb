@@ -77,16 +77,17 @@ FILES:${PN}-dashboard = "\
     ${systemd_system_unitdir}/hirte-dashboard.service \
     ${nonarch_libdir}/sysusers.d/hirte-dashboard.conf \
 "
+# With compress_doc the pages have a further extension.
 FILES:${PN}-doc = "\
-    ${mandir}/man1/hirte-agent.1 \
-    ${mandir}/man1/hirte-dashboard.1 \
-    ${mandir}/man1/hirte-proxy.1 \
-    ${mandir}/man1/hirte.1 \
-    ${mandir}/man1/hirtectl-top.1 \
-    ${mandir}/man1/hirtectl.1 \
-    ${mandir}/man5/agent.conf.5 \
-    ${mandir}/man5/hirte-state.5 \
-    ${mandir}/man5/hirte.conf.5 \
+    ${mandir}/man1/hirte-agent.1* \
+    ${mandir}/man1/hirte-dashboard.1* \
+    ${mandir}/man1/hirte-proxy.1* \
+    ${mandir}/man1/hirte.1* \
+    ${mandir}/man1/hirtectl-top.1* \
+    ${mandir}/man1/hirtectl.1* \
+    ${mandir}/man5/agent.conf.5* \
+    ${mandir}/man5/hirte-state.5* \
+    ${mandir}/man5/hirte.conf.5* \
     ${datadir}/licenses/hirte/LICENSE-APACHE \
     ${datadir}/licenses/hirte/LICENSE-MIT \
 "
