@@ -489,6 +489,22 @@ fn presets_are_exact_only_where_systemctl_says_so() {
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "broken\n");
 }
 
+/// The patterns that a state file allows.
+fn allowed(file: &str) -> Vec<&str> {
+    let (_, list) = file.split_once("\nallow = [").unwrap();
+    let list = list.split(']').next().unwrap();
+    list.split('"').skip(1).step_by(2).collect()
+}
+
+/// Who copies the fleet's file from the page gets no drift by what every image runs.
+#[test]
+fn the_pages_state_file_allows_what_the_layers_does() {
+    let page = fs::read_to_string(root().join("docs/yocto.md")).unwrap();
+    let allowed_here = allowed(&page);
+    assert!(allowed_here.len() > 5, "{allowed_here:?}");
+    assert_eq!(allowed_here, allowed(&read(STATE_FILE)));
+}
+
 /// What the recipe's function says of a folder: a commit, or why it is left out.
 fn sources_of(folder: &Path, environment: &[(&str, &str)]) -> String {
     let inc = read("recipes-core/hirte/hirte.inc");
