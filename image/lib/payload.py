@@ -1,7 +1,9 @@
 """What an image has beside Debian's packages: hirte itself, the image's files, and what follows from the
 initial state and from the options of `image/build`. One archive, whose bytes follow from these alone."""
 
+import ipaddress
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
-# From the kernel's start. A Raspberry Pi 4 takes a tenth of it; an emulated computer takes longer.
+# From the kernel's start; what emulated computers took is in docs/image.md.
 INITIAL_STATE_SECONDS = 300
 # Of hirte, for the image.
 EXECUTABLES = ("hirte", "hirte-agent", "hirtectl")
@@ -35,23 +37,41 @@ class Settings:
 
 
 def host_and_port(address):
-    """`HOST`, `HOST:PORT` or `[HOST]:PORT`; the port may be empty."""
-    if address.startswith("["):
-        host, _, rest = address[1:].partition("]")
-        return host, rest.removeprefix(":")
-    if address.count(":") == 1:
-        host, _, port = address.partition(":")
-        return host, port
-    return address, ""
+    """IP address and port of `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`; the port is "" without one. An
+    image has no resolver, so names are refused."""
+    found = re.fullmatch(r"\[([^]]+)\](?::(\d+))?", address) or re.fullmatch(r"([^:]+):(\d+)", address)
+    host, port = found.groups(default="") if found else (address, "")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError as error:
+        raise PayloadError(f"--manager: '{address}' is no address: expected an IP address, or ADDRESS:PORT or "
+                           "[ADDRESS]:PORT") from error
+    if port and not 1 <= int(port) <= 65535:
+        raise PayloadError(f"--manager: {port} is no port: expected 1 to 65535")
+    return host, port
 
 
-def configuration(settings, nodes):
-    """Files below /etc/hirte, by their names."""
+def check_public_keys(path, text):
+    """Refuses what is no file of public keys, as authorized_keys has them: everybody may read it in an image."""
+    if "PRIVATE KEY" in text or text.startswith("PuTTY-User-Key-File"):
+        raise PayloadError(f"--ssh-key: {path} is a private key; expected the public one")
+    keys = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if not re.search(r"(?:^|\s)(?:ssh|ecdsa|sk)-\S+ +AAAA", line):
+            raise PayloadError(f"--ssh-key: {path}:{number}: no public key; expected lines such as 'ssh-ed25519 AAAA...'")
+        keys += 1
+    if keys == 0:
+        raise PayloadError(f"--ssh-key: {path} has no public key")
+
+
+def configuration(settings):
+    """Files below /etc/hirte, by their names. Which nodes a manager has is not known here, but for its own."""
     files = {}
     note = "# Made by image/build. Settings on the boot partition replace these.\n"
-    if settings.role in ("manager", "both"):
-        files["hirte.conf"] = f"{note}[hirte]\nAllowedNodeNames={','.join(nodes)}\n"
     if settings.role == "both":
+        files["hirte.conf"] = f"{note}[hirte]\nAllowedNodeNames={settings.node}\n"
         files["agent.conf"] = (f"{note}[hirte-agent]\nNodeName={settings.node}\n"
                                "ManagerAddress=unix:path=/run/hirte/hirte-agent.sock\n")
     if settings.role == "agent":
@@ -123,7 +143,7 @@ def fill(root, settings, executables, hirtectl):
     lines = [f"limit {INITIAL_STATE_SECONDS}"] + [f"allow {pattern}" for pattern in allowed]
     lines += [f"{state_name(unit)} {name}" for name, unit in units.items()]
     write(root / "usr/share/hirte/initial-state", "\n".join(lines) + "\n")
-    for name, content in configuration(settings, [settings.node]).items():
+    for name, content in configuration(settings).items():
         write(root / "etc/hirte" / name, content)
     write(root / "etc/hostname", settings.node + "\n")
     write(root / "etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {settings.node}\n")

@@ -28,18 +28,47 @@ class Options(unittest.TestCase):
             ("192.168.42.10:2020", ("192.168.42.10", "2020")),
             ("fd00::1", ("fd00::1", "")),
             ("[fd00::1]:2020", ("fd00::1", "2020")),
-            ("laptop:2020", ("laptop", "2020")),
+            ("[fd00::1]", ("fd00::1", "")),
         ]:
             self.assertEqual(payload.host_and_port(address), expected)
 
+    def test_what_is_no_address_of_a_manager(self):
+        for address, said in [
+            ("laptop", "'laptop' is no address"),
+            ("laptop:2020", "'laptop:2020' is no address"),
+            ("1.2.3.4:abc", "'1.2.3.4:abc' is no address"),
+            ("1.2.3.4:", "'1.2.3.4:' is no address"),
+            ("1.2.3.400", "'1.2.3.400' is no address"),
+            ("[fd00::1]x", r"'\[fd00::1\]x' is no address"),
+            ("1.2.3.4:99999", "99999 is no port: expected 1 to 65535"),
+            ("[fd00::1]:0", "0 is no port: expected 1 to 65535"),
+        ]:
+            with self.subTest(address), self.assertRaisesRegex(payload.PayloadError, f"^--manager: {said}"):
+                payload.host_and_port(address)
+
+    def test_public_keys(self):
+        payload.check_public_keys("keys", "# mine\n\nssh-ed25519 AAAAC3Nz me@laptop\n"
+                                  'from="192.168.42.0/24" ecdsa-sha2-nistp256 AAAAE2Vj\n'
+                                  "sk-ssh-ed25519@openssh.com AAAAGnNr token\n")
+        for text, said in [
+            ("", "keys has no public key"),
+            ("# none yet\n", "keys has no public key"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----\n", "keys is a private key; expected the public one"),
+            ("PuTTY-User-Key-File-3: ssh-ed25519\nPublic-Lines: 2\nAAAAC3Nz\n", "keys is a private key"),
+            ("ssh-ed25519 AAAAC3Nz me\nnonsense\n", "keys:2: no public key"),
+            ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAAC3Nz\n", "keys:1: no public key"),
+        ]:
+            with self.subTest(text), self.assertRaisesRegex(payload.PayloadError, f"^--ssh-key: {said}"):
+                payload.check_public_keys("keys", text)
+
     def test_configuration_of_each_role(self):
-        agent = payload.configuration(settings(manager="192.168.42.10:2020"), ["car"])
+        agent = payload.configuration(settings(manager="192.168.42.10:2020"))
         self.assertEqual(list(agent), ["agent.conf"])
         self.assertIn("NodeName=car\nManagerHost=192.168.42.10\nManagerPort=2020\n", agent["agent.conf"])
-        self.assertNotIn("ManagerHost", payload.configuration(settings(), ["car"])["agent.conf"])
-        manager = payload.configuration(settings("manager"), ["car"])
-        self.assertEqual(list(manager), ["hirte.conf"])
-        both = payload.configuration(settings("both"), ["car"])
+        self.assertNotIn("ManagerHost", payload.configuration(settings())["agent.conf"])
+        # No agent runs there, and an allowed node without one is offline for ever.
+        self.assertEqual(payload.configuration(settings("manager")), {})
+        both = payload.configuration(settings("both"))
         self.assertIn("AllowedNodeNames=car\n", both["hirte.conf"])
         self.assertIn("ManagerAddress=unix:path=/run/hirte/hirte-agent.sock\n", both["agent.conf"])
 
@@ -105,6 +134,11 @@ class Refused(unittest.TestCase):
             (["toaster"], "invalid choice: 'toaster'"),
             (["rpi4", "--role", "driver"], "invalid choice: 'driver'"),
             (["rpi4", "--node", "my node"], "--node: 'my node' is no host name"),
+            (["rpi4", "--node", "my_node"], "--node: 'my_node' is no host name"),
+            (["rpi4", "--node", "car-"], "--node: 'car-' is no host name"),
+            (["rpi4", "--node", "c" * 64], "is no host name: expected at most 63 letters"),
+            (["rpi4", "--manager", "laptop"], "--manager: 'laptop' is no address"),
+            (["rpi4", "--ssh-key", "/dev/null"], "--ssh-key: /dev/null has no public key"),
             (["rpi4", "--role", "both", "--manager", "1.2.3.4"], "--manager is for --role agent"),
             (["rpi4", "--ssh-key", str(key)], f"{key} is a private key; expected the public one"),
             (["rpi4", "--ssh-key", f"{key}.pub"], f"No such file or directory: '{key}.pub'"),
