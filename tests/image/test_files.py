@@ -30,17 +30,18 @@ class Settings(Scratch):
     """files/usr/lib/hirte/settings"""
 
     def run_script(self):
-        """Runs it; gives its list."""
+        """Runs it; gives its list. Programs in the folder bin come first."""
         (self.folder / "run").mkdir(exist_ok=True)
         subprocess.run(["sh", SCRIPTS / "settings", self.folder / "boot", self.folder / "run"], check=True,
-                       stdout=subprocess.DEVNULL)
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       env={"PATH": f"{self.folder}/bin:{os.environ['PATH']}"})
         return (self.folder / "run/hirte/settings").read_text().splitlines()
 
     def test_files_are_copied_to_where_daemons_read_them(self):
         self.write("boot/hirte/agent.conf", "[hirte-agent]\r\nNodeName=a\r\n")
         self.write("boot/hirte/hirte.conf.d/10-nodes.conf", "[hirte]\n")
         self.write("boot/hirte/network/10-fixed.network", "[Match]\n")
-        self.assertEqual(self.run_script(), ["used hirte.conf.d/10-nodes.conf", "used agent.conf",
+        self.assertEqual(self.run_script(), ["used agent.conf", "used hirte.conf.d/10-nodes.conf",
                                              "used network/10-fixed.network"])
         run = self.folder / "run"
         self.assertEqual((run / "hirte/agent.conf.d/00-boot-partition.conf").read_bytes(),
@@ -59,6 +60,37 @@ class Settings(Scratch):
             "refused agent.conf.d/folder.conf: it is no file",
             "refused agent.conf.d/large.conf: it has more than 65536 bytes",
             "refused agent.conf.d/my file.conf: its name has characters other than A-Z a-z 0-9 . _ -"])
+        self.assertEqual(list((self.folder / "run/hirte/agent.conf.d").iterdir()), [])
+
+    def test_names_that_nothing_reads_are_told(self):
+        for name in ("agent.conf.txt", "agnet.conf", "agent.conf.d/10.conf.bak", "network/10-fixed.netwrok",
+                     "networks/10-fixed.network", "README.txt", "._agent.conf", "agent.conf.d/.DS_Store"):
+            self.write(f"boot/hirte/{name}", "x")
+        self.write("boot/hirte/hirte.conf.d", "x")
+        said = "its name is none of those that README.txt lists"
+        self.assertEqual(self.run_script(), [
+            f"refused agent.conf.d/10.conf.bak: {said}", f"refused agent.conf.txt: {said}", f"refused agnet.conf: {said}",
+            "refused hirte.conf.d: it is no folder",
+            f"refused network/10-fixed.netwrok: {said}", f"refused networks: {said}"])
+
+    def test_capitals_make_no_difference(self):
+        self.write("boot/hirte/Agent.conf", "[hirte-agent]\n")
+        self.write("boot/hirte/NETWORK/A.NETWORK", "[Match]\n")
+        self.assertEqual(self.run_script(), ["used Agent.conf", "used NETWORK/A.NETWORK"])
+        self.assertTrue((self.folder / "run/hirte/agent.conf.d/00-boot-partition.conf").exists())
+        self.assertTrue((self.folder / "run/systemd/network/a.network").exists())
+
+    def test_no_file_takes_the_place_of_another(self):
+        self.write("boot/hirte/agent.conf", "[hirte-agent]\n")
+        self.write("boot/hirte/agent.conf.d/00-boot-partition.conf", "other")
+        self.assertEqual(self.run_script(), ["used agent.conf", "refused agent.conf.d/00-boot-partition.conf: "
+                                             "agent.conf.d has this name for another file"])
+        self.assertEqual((self.folder / "run/hirte/agent.conf.d/00-boot-partition.conf").read_text(), "[hirte-agent]\n")
+
+    def test_of_a_file_that_cannot_be_read_no_part_is_used(self):
+        self.write("boot/hirte/agent.conf", "[hirte-agent]\nManagerHost=192.168.42.10\n")
+        self.write("bin/tr", "#!/bin/sh\n[ $1 != -d ] || { head -c 20; exit 1; }\nexec /usr/bin/tr \"$@\"\n").chmod(0o755)
+        self.assertEqual(self.run_script(), ["refused agent.conf: it cannot be read"])
         self.assertEqual(list((self.folder / "run/hirte/agent.conf.d").iterdir()), [])
 
 
