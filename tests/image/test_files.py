@@ -94,6 +94,34 @@ class Settings(Scratch):
         self.assertEqual(list((self.folder / "run/hirte/agent.conf.d").iterdir()), [])
 
 
+class HostKey(Scratch):
+    """files-ssh/usr/lib/hirte/host-key"""
+
+    def made(self):
+        """Runs it; gives the key, which is whole and alone."""
+        script = ROOT / "image/files-ssh/usr/lib/hirte/host-key"
+        subprocess.run(["sh", script, self.folder], check=True, stdin=subprocess.DEVNULL)
+        key = self.folder / "ssh_host_ed25519_key"
+        subprocess.run(["ssh-keygen", "-y", "-P", "", "-f", key], check=True, stdout=subprocess.DEVNULL)
+        self.assertEqual(list(self.folder.iterdir()), [key])
+        self.assertEqual(key.stat().st_mode & 0o777, 0o600)
+        return key.read_bytes()
+
+    def test_a_key_is_made_once(self):
+        first = self.made()
+        self.assertEqual(self.made(), first)
+
+    def test_a_part_of_a_key_is_replaced(self):
+        whole = self.made()
+        for rest in b"", b"\0" * len(whole), whole[:100]:
+            with self.subTest(rest):
+                self.write("ssh_host_ed25519_key", "").write_bytes(rest)
+                self.write("ssh_host_ed25519_key.pub", "")
+                self.write("ssh_host_ed25519_key.new", "")
+                self.write("ssh_host_ed25519_key.new.pub", "")
+                self.assertNotEqual(self.made(), whole)
+
+
 class InitialState(Scratch):
     """files/usr/lib/hirte/initial-state"""
 
