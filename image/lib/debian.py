@@ -3,10 +3,11 @@
 import hashlib
 import os
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
+
+import scratch
 
 RELEASE = "trixie"
 COMPONENTS = "main non-free-firmware"
@@ -123,14 +124,19 @@ def sha256_of(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_whole(path):
+    """Whether a file named `sha256:SUM` is there and has this sum."""
+    return path.exists() and f"sha256:{sha256_of(path)}" == path.name
+
+
 def download(entries, store, archives_):
-    """Gets what is not in the folder `store` yet, each file under the name `sha256:SUM`."""
+    """Gets what is not in the folder `store` yet, or not as it should be, each file under the name `sha256:SUM`."""
     store = Path(store)
     store.mkdir(parents=True, exist_ok=True)
     # Options may need the same package.
     wanted = {entry["sha256"]: entry for entry in entries}
-    missing = [entry for digest, entry in wanted.items() if not (store / f"sha256:{digest}").exists()]
-    with tempfile.TemporaryDirectory(dir=store) as partial:
+    missing = [entry for digest, entry in wanted.items() if not is_whole(store / f"sha256:{digest}")]
+    with scratch.folder(store) as partial:
         for start in range(0, len(missing), DOWNLOADS_AT_ONCE):
             group = missing[start:start + DOWNLOADS_AT_ONCE]
             words = [word for entry in group

@@ -22,8 +22,9 @@ def library(checkout, folder):
     return folder
 
 
-def build(checkout, manifest, files, work, output):
-    """Builds a manifest; `files` has everything that it names, so nothing is downloaded."""
+def build(checkout, manifest, files, work):
+    """Builds a manifest in the folder `work`, and gives the tree of the last pipeline; `files` has everything
+    that it names, so nothing is downloaded."""
     lib = library(checkout, work / "lib")
     store = work / "store"
     sources = store / "sources/org.osbuild.files"
@@ -36,6 +37,4 @@ def build(checkout, manifest, files, work, output):
     environment = dict(os.environ, PYTHONPATH=str(Path(checkout).resolve()))
     subprocess.run([sys.executable, "-m", "osbuild", "--libdir", lib, "--store", store, "--export", "image",
                     "--output-directory", exported, path], check=True, env=environment)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(output, ignore_errors=True)
-    shutil.move(exported / "image", output)
+    return exported / "image"

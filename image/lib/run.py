@@ -8,7 +8,6 @@ carried out here, in the way that osbuild does it.
 import base64
 import json
 import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -163,9 +162,8 @@ COMMANDS = {
 }
 
 
-def build(manifest, files, work, output, say=print):
-    """Builds a manifest in the folder `work`, which must not exist, and puts the last tree to `output`."""
-    tree = Runner(manifest, files, work, say).run()
-    if os.path.exists(output):
-        shutil.rmtree(output)
-    shutil.move(tree, output)
+def put(tree, output):
+    """Moves the files of a tree into the folder `output`, where files of other names stay."""
+    output.mkdir(parents=True, exist_ok=True)
+    # mv keeps the holes of an image also on the way to another file system.
+    subprocess.run(["mv", "-f", "--", *sorted(tree.iterdir()), output], check=True)

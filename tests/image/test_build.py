@@ -12,6 +12,8 @@ sys.path.insert(0, str(ROOT / "image/lib"))
 
 import debian  # noqa: E402
 import payload  # noqa: E402
+import run  # noqa: E402
+import scratch  # noqa: E402
 
 
 def settings(role="agent", **more):
@@ -109,6 +111,57 @@ class Archives(unittest.TestCase):
         with tempfile.TemporaryDirectory() as store, \
                 self.assertRaisesRegex(debian.GoneError, "hirte_0_none.deb is not in the archive any more"):
             debian.download([gone], store, debian.archives())
+
+
+    def test_what_is_in_the_store_is_verified(self):
+        with tempfile.TemporaryDirectory() as folder:
+            archive, store = Path(folder, "archive"), Path(folder, "store")
+            deb = archive / "pool/main/a/a_1_all.deb"
+            deb.parent.mkdir(parents=True)
+            deb.write_bytes(b"a package")
+            entry = {"path": "pool/main/a/a_1_all.deb", "sha256": debian.sha256_of(deb), "size": 9}
+            archives = debian.Archives(f"copy:{archive}", f"copy:{archive}")
+            stored = store / f"sha256:{entry['sha256']}"
+            for before in (None, b"", b"another one", b"a package"):
+                if before is not None:
+                    stored.write_bytes(before)
+                debian.download([entry], store, archives)
+                self.assertEqual(stored.read_bytes(), b"a package")
+            # What is as it should be is not asked for.
+            debian.download([entry], store, debian.Archives("copy:/nowhere", "copy:/nowhere"))
+            self.assertEqual(list(store.iterdir()), [stored])
+
+
+class Folders(unittest.TestCase):
+    """What is written where."""
+
+    def setUp(self):
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def test_the_result_leaves_other_files_alone(self):
+        tree, output = self.folder / "tree", self.folder / "output"
+        for content in "first", "second":
+            tree.mkdir(exist_ok=True)
+            for name in "hirte-rpi4.img", "manifest.json":
+                (tree / name).write_text(content)
+            run.put(tree, output)
+            (output / "mine.img").write_text("mine")
+        self.assertEqual({path.name: path.read_text() for path in output.iterdir()},
+                         {"hirte-rpi4.img": "second", "manifest.json": "second", "mine.img": "mine"})
+
+    def test_what_a_killed_build_left_goes_with_the_next(self):
+        code = "import scratch, sys\nwith scratch.folder(sys.argv[1]) as path: print(path, flush=True); sys.stdin.read()"
+        with subprocess.Popen([sys.executable, "-c", code, self.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              encoding="utf8", env={"PYTHONPATH": str(ROOT / "image/lib")}) as other:
+            left = Path(other.stdout.readline().strip(), "file")
+            left.write_text("large")
+            with scratch.folder(self.folder):
+                self.assertTrue(left.exists(), "it is in use")
+            other.kill()
+        (self.folder / "mine").mkdir()
+        with scratch.folder(self.folder) as path:
+            self.assertEqual(sorted(self.folder.iterdir()), sorted([Path(path), self.folder / "mine"]))
+        self.assertEqual(list(self.folder.iterdir()), [self.folder / "mine"])
 
 
 class Refused(unittest.TestCase):

@@ -7,10 +7,14 @@ import os
 import re
 import struct
 import subprocess
-import tempfile
+import sys
 import tomllib
 import unittest
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "image/lib"))
+
+import scratch  # noqa: E402
 
 IMAGE = Path(os.environ["HIRTE_IMAGE"])
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
@@ -32,15 +36,14 @@ class Image(unittest.TestCase):
         (cls.disk,) = IMAGE.glob("*.img")
         table = json.loads(output("sfdisk", "--json", cls.disk))["partitiontable"]
         cls.parts = {part["name"]: part for part in table["partitions"]}
-        cls.scratch = tempfile.TemporaryDirectory(dir=IMAGE)  # pylint: disable=consider-using-with
-        cls.addClassCleanup(cls.scratch.cleanup)
+        cls.scratch = Path(cls.enterClassContext(scratch.folder(IMAGE)))
         cls.files = {}
         with open(cls.disk, "rb") as disk:
             for name, part in cls.parts.items():
-                cls.files[name] = Path(cls.scratch.name, name)
+                cls.files[name] = cls.scratch / name
                 disk.seek(part["start"] * SECTOR)
                 cls.files[name].write_bytes(disk.read(part["size"] * SECTOR))
-        cls.root = Path(cls.scratch.name, "root")
+        cls.root = cls.scratch / "root"
         output("unsquashfs", "-no-progress", "-d", cls.root, cls.files["hirte-root"])
         cls.manifest = json.loads((IMAGE / "manifest.json").read_text())
         cls.epoch = cls.manifest["pipelines"][0]["source-epoch"]
