@@ -104,10 +104,11 @@ def target_unit(settings, units):
     """The target into which the image boots."""
     wants = "".join(f"Wants={name}\n" for name, unit in units.items()
                     if state_name(unit) == "active" and not name.endswith(".mount"))
+    judges = ["hirte-initial-state.service"] + ["hirte-initial-agent.service"] * ("hirte-initial-agent.service" in units)
     return (f"# Made by image/build of the initial state of node {settings.node}.\n"
             f"[Unit]\nDescription=Initial state of node {settings.node}\nDocumentation=man:hirte-state(5)\n"
-            "Requires=multi-user.target hirte-initial-state.service\n"
-            "After=multi-user.target hirte-initial-state.service\n"
+            f"Requires=multi-user.target {' '.join(judges)}\n"
+            f"After=multi-user.target {' '.join(judges)}\n"
             f"{wants}AllowIsolate=yes\n")
 
 

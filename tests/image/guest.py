@@ -1,5 +1,7 @@
 """What the tests that boot an image have in common: an image to write to, and what is claimed of a guest."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -50,6 +52,13 @@ class Built:
             subprocess.run(["mmd", "-D", "s", "-i", f"{self.disk}@@1M", f"::{folder}"], check=False,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=qemu.MTOOLS)
         subprocess.run(["mcopy", "-o", "-i", f"{self.disk}@@1M", source, f"::{name}"], check=True, env=qemu.MTOOLS)
+
+    def partition(self, name):
+        """Where a partition begins, in bytes."""
+        table = subprocess.run(["sfdisk", "--json", self.disk], check=True, stdout=subprocess.PIPE, encoding="utf8",
+                               env=dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin")).stdout
+        (start,) = [part["start"] for part in json.loads(table)["partitiontable"]["partitions"] if part["name"] == name]
+        return start * 512
 
     def machine_id(self):
         """The machine id that follows from the emulated computer's number."""

@@ -199,7 +199,7 @@ def change_device_tree(tree, work, dtb):
     fdt(tree, work, "fdtput", "-t", "s", dtb, "/", "serial-number", BOARD_NUMBER)
 
 
-def raspi4b(tree, work, image, log, extra=""):
+def raspi4b(tree, work, image, log, extra="", restarts=True):
     """Boots a card on QEMU's `raspi4b`, without the board's firmware: QEMU starts the kernel, with the
     initramfs and command line of the card, and a changed device tree."""
     names = ("vmlinuz", "initrd.img", "cmdline.txt", "bcm2711-rpi-4-b.dtb")
@@ -218,5 +218,5 @@ def raspi4b(tree, work, image, log, extra=""):
     command = inside(tree, work) + [
         "/usr/bin/qemu-system-aarch64", "-M", "raspi4b", "-m", "2048", "-display", "none", "-monitor", "none", "-serial",
         "stdio", "-kernel", str(kernel), "-initrd", str(initrd), "-dtb", str(dtb), "-append", line,
-        "-drive", f"if=sd,format=raw,file={image}"]
+        "-drive", f"if=sd,format=raw,file={image}", *([] if restarts else ["-no-reboot"])]
     return Machine(command, log)

@@ -87,11 +87,15 @@ class Options(unittest.TestCase):
         lines = payload.target_unit(agent, payload.state_of(agent)[1]).splitlines()
         self.assertIn("Wants=hirte-agent.service", lines)
         self.assertIn("Wants=systemd-tmpfiles-clean.timer", lines)
-        self.assertIn("Requires=multi-user.target hirte-initial-state.service", lines)
+        judges = "multi-user.target hirte-initial-state.service hirte-initial-agent.service"
+        self.assertIn(f"Requires={judges}", lines)
+        self.assertIn(f"After={judges}", lines)
         self.assertNotIn("Wants=boot.mount", lines)
         manager = settings("manager")
-        self.assertNotIn("Wants=hirte-agent.service",
-                         payload.target_unit(manager, payload.state_of(manager)[1]).splitlines())
+        lines = payload.target_unit(manager, payload.state_of(manager)[1]).splitlines()
+        self.assertIn("Requires=multi-user.target hirte-initial-state.service", lines)
+        self.assertNotIn("Wants=hirte-agent.service", lines)
+        self.assertNotIn("Wants=hirte-initial-agent.service", lines)
 
 
 class Archives(unittest.TestCase):

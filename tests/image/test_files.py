@@ -125,29 +125,76 @@ class HostKey(Scratch):
 class InitialState(Scratch):
     """files/usr/lib/hirte/initial-state"""
 
-    LIST = "allow systemd-fsck@*.service\nactive hirte-initial-state.service\nactive a.service\nactive x\\x2dy.mount\ninactive b.service\n"
+    LIST = ("allow systemd-fsck@*.service\nactive hirte-initial-state.service\nactive hirte-initial-agent.service\n"
+            "active hirte-agent.service\nactive a.service\nactive x\\x2dy.mount\ninactive b.service\n")
+    # Of a computer without an agent.
+    ALONE = "active hirte-initial-state.service\nactive a.service\ninactive hirte-agent.service\n"
     UNITS = ("a.service loaded active running A\nx\\x2dy.mount loaded active mounted M\n"
              "systemd-fsck@dev\\x2d1.service loaded active exited F\nm.target loaded active active M\n"
              "idle.service loaded inactive dead I\nhirte-initial-state.service loaded activating start S\n")
 
-    def run_script(self, units, limit, listed=LIST):
-        """Exit status and what it says; the units are those that systemctl is made to list."""
+    def run_script(self, units, limit=0, listed=LIST, part="system", agent="active", jobs=""):
+        """Exit status and what it says; the units are those that systemctl is made to list, and `agent` is what
+        it says of the agent. After the first call jobs are done."""
         self.write("loaded", units)
-        systemctl = self.write("bin/systemctl", f"#!/bin/sh\n[ $1 = --quiet ] || cat {self.folder}/loaded\n")
-        systemctl.chmod(0o755)
+        self.write("jobs", jobs)
+        self.write("bin/systemctl", f"""#!/bin/sh
+            case "$*" in
+                list-units*) cat {self.folder}/loaded ;;
+                list-jobs*) cat {self.folder}/jobs; echo >>{self.folder}/asked; : >{self.folder}/jobs ;;
+                "is-active hirte-agent.service") echo {agent} ;;
+                "--quiet is-active hirte-initial-state.service") [ -e {self.folder}/judged ] ;;
+            esac""").chmod(0o755)
         self.write("bin/journalctl", "#!/bin/sh\nfor i in 1 2 3 4; do echo hirte-agent: agent.conf:3: no port; done\n"
                    "echo other\n").chmod(0o755)
         path = self.write("list", f"{listed}limit {limit}\n")
         script = self.write("initial-state", (SCRIPTS / "initial-state").read_text().replace(
             "/dev/kmsg", str(self.folder / "kmsg")))
-        done = subprocess.run(["sh", script, path], check=False, encoding="utf8", stdout=subprocess.PIPE,
+        done = subprocess.run(["sh", script, part, path], check=False, encoding="utf8", stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL,
                               env={"PATH": f"{self.folder}/bin:{os.environ['PATH']}",
                                    "RUNTIME_DIRECTORY": str(self.folder)})
         return done.returncode, done.stdout
 
+    def test_the_system_is_judged_without_the_agent_which_comes_later(self):
+        for more in "", "hirte-agent.service loaded activating start A\n":
+            self.assertEqual(self.run_script(self.UNITS + more, agent="inactive"), (0, ""))
+        self.assertFalse((self.folder / "kmsg").exists(), "the state is reached with the agent")
+
+    def test_without_an_agent_the_system_is_all(self):
+        units = "a.service loaded active running A\n"
+        status, said = self.run_script(units, listed=self.ALONE)
+        self.assertEqual((status, said.split(" of node")[0]), (0, "initial state"))
+        status, said = self.run_script(units + "hirte-agent.service loaded active running A\n", listed=self.ALONE)
+        self.assertEqual(status, 1)
+        self.assertIn("  hirte-agent.service is active, expected inactive\n", said)
+
+    def test_the_agent_is_judged_alone(self):
+        self.write("judged", "")
+        # By then a manager may have changed what it likes.
+        more = "c.service loaded failed failed C\n"
+        self.assertEqual(self.run_script(self.UNITS + more, part="agent")[0], 0)
+        status, said = self.run_script(self.UNITS, part="agent", agent="activating")
+        self.assertEqual(status, 1)
+        self.assertIn("NOT reached", said)
+        self.assertTrue(said.endswith("\n  hirte-agent.service is activating, expected active\n"
+                                      "  hirte-agent: agent.conf:3: no port\n  other\n"), said)
+
+    def test_an_agent_makes_no_state_of_a_system_that_missed_it(self):
+        self.assertEqual(self.run_script(self.UNITS, part="agent"), (0, ""))
+
+    def test_units_are_looked_at_when_no_job_runs(self):
+        # Only of jobs that wait for this one, or for a device, there is no end to be expected.
+        jobs = ("1 hirte-initial-state.service start running\n2 hirte-agent.service start waiting\n"
+                "3 multi-user.target start waiting\n4 dev-sda.device start running\n")
+        for more, asked in ("", 1), ("5 a.service start running\n", 2):
+            self.write("asked", "")
+            self.assertEqual(self.run_script(self.UNITS, 10 ** 9, jobs=jobs + more)[0], 0)
+            self.assertEqual(len((self.folder / "asked").read_text()), asked)
+
     def test_reached(self):
-        status, said = self.run_script(self.UNITS, 0)
+        self.write("judged", "")
+        status, said = self.run_script(self.UNITS, part="agent")
         self.assertEqual(status, 0)
         self.assertRegex(said, r"^initial state of node \S+ reached after \d+ s, \d+ MiB of memory used, addresses:")
         self.assertEqual((self.folder / "kmsg").read_text().splitlines()[0], "<1>hirte: " + said.splitlines()[0])
