@@ -149,8 +149,16 @@ def machine_id(number):
     return f"{digits[:12]}4{digits[12:15]}a{digits[16:31]}"
 
 
-def uefi(tree, work, image, log, ports=(), extra="", limit=STATE_SECONDS, restarts=True):
-    """Boots a disk on QEMU's `virt` through Debian's build of the UEFI firmware, as from an NVMe disk."""
+# How a disk is plugged in.
+DISKS = {
+    "nvme": ["-device", "nvme,drive=disk,serial=hirte"],
+    "sata": ["-device", "ich9-ahci,id=sata", "-device", "ide-hd,drive=disk,bus=sata.0"],
+    "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=disk"],
+}
+
+
+def uefi(tree, work, image, log, ports=(), extra="", limit=STATE_SECONDS, restarts=True, disk="nvme"):
+    """Boots a disk on QEMU's `virt` through Debian's build of the UEFI firmware."""
     variables = Path(work) / "uefi-variables.fd"
     if not variables.exists():
         shutil.copyfile(tree / "usr/share/AAVMF/AAVMF_VARS.fd", variables)
@@ -162,7 +170,7 @@ def uefi(tree, work, image, log, ports=(), extra="", limit=STATE_SECONDS, restar
         "-uuid", MACHINE_NUMBER,
         "-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="
         f"hirte.initial-state-limit={limit} {EXTRA} {extra}",
-        "-drive", f"if=none,id=disk,format=raw,file={image}", "-device", "nvme,drive=disk,serial=hirte",
+        "-drive", f"if=none,id=disk,format=raw,file={image}", *DISKS[disk],
         *network("virtio-net-pci,romfile=", ports), *([] if restarts else ["-no-reboot"])]
     return Machine(command, log)
 
