@@ -158,10 +158,15 @@ DISKS = {
 
 
 def uefi(tree, work, image, log, ports=(), extra="", limit=STATE_SECONDS, restarts=True, disk="nvme"):
-    """Boots a disk on QEMU's `virt` through Debian's build of the UEFI firmware."""
+    """Boots a disk on QEMU's `virt` through Debian's build of the UEFI firmware. That has no driver for SATA, so
+    QEMU hands it the kernel of such a disk."""
     variables = Path(work) / "uefi-variables.fd"
     if not variables.exists():
         shutil.copyfile(tree / "usr/share/AAVMF/AAVMF_VARS.fd", variables)
+    given = []
+    if disk == "sata":
+        given = ["-kernel", str(Path(work) / "kernel.efi")]
+        subprocess.run(["mcopy", "-o", "-i", f"{image}@@1M", "::EFI/BOOT/BOOTAA64.EFI", given[1]], check=True, env=MTOOLS)
     command = inside(tree, work) + [
         "/usr/bin/qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024", "-display",
         "none", "-monitor", "none", "-serial", "stdio", "-no-user-config", "-nodefaults",
@@ -170,7 +175,7 @@ def uefi(tree, work, image, log, ports=(), extra="", limit=STATE_SECONDS, restar
         "-uuid", MACHINE_NUMBER,
         "-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="
         f"hirte.initial-state-limit={limit} {EXTRA} {extra}",
-        "-drive", f"if=none,id=disk,format=raw,file={image}", *DISKS[disk],
+        "-drive", f"if=none,id=disk,format=raw,file={image}", *DISKS[disk], *given,
         *network("virtio-net-pci,romfile=", ports), *([] if restarts else ["-no-reboot"])]
     return Machine(command, log)
 
