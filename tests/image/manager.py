@@ -61,13 +61,13 @@ class Manager:
             raise AssertionError(f"hirtectl {words}: status {done.returncode}: {done.stdout}")
         return done.returncode, done.stdout
 
-    def wait(self, condition, message):
-        """Waits for something to become true."""
+    def wait(self, condition, message, pause=0.5):
+        """Waits for something to become true, and looks again after a pause in seconds."""
         end = time.monotonic() + WAIT_SECONDS
         while not condition():
             if time.monotonic() > end or self.process.poll() is not None:
                 raise AssertionError(f"{message}:\n{(self.folder / 'manager.log').read_text()}")
-            time.sleep(0.5)
+            time.sleep(pause)
 
     def is_online(self):
         """Whether the node is."""
