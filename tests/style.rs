@@ -317,3 +317,24 @@ fn no_file_names_a_place_outside_the_project() {
         }
     }
 }
+
+/// A test that has another name since would fail in a run that few make.
+#[test]
+fn unit_tests_that_are_left_out_under_qemu_exist() {
+    let script = fs::read_to_string(root().join("tests/cross/run")).expect("it is there");
+    let names = script
+        .lines()
+        .filter_map(|line| line.trim().split_once("::tests::"));
+    let mut count = 0;
+    for (module, name) in names {
+        let module = root().join("src").join(module.replace("::", "/"));
+        let files = [module.with_extension("rs"), module.join("mod.rs")];
+        let is_there = |file: &PathBuf| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            text.contains(&format!("fn {name}()"))
+        };
+        assert!(files.iter().any(is_there), "{name} of {}", module.display());
+        count += 1;
+    }
+    assert_ne!(count, 0);
+}
