@@ -299,12 +299,9 @@ fn pages_follow_and_go_on_where_they_were() {
         ("restart", "RestartUnit"),
         ("stop", "StopUnit"),
     ] {
+        let body = body.replace("start", action);
         let order = thread::scope(|scope| {
-            let body = body.replace("start", action);
-            let ask = scope.spawn(|| {
-                let body = body;
-                dashboard.ask(&lines, &body)
-            });
+            let ask = scope.spawn(|| dashboard.ask(&lines, &body));
             let (unit, _) = accept_job(&mut agent, member);
             assert_eq!(unit, "a.service");
             ask.join().unwrap()

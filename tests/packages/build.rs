@@ -82,13 +82,8 @@ fn executables() -> &'static Path {
     FOLDER.get_or_init(|| {
         let folder = folder("executables");
         fs::create_dir_all(&folder).expect("create a folder");
-        for name in [
-            "hirte",
-            "hirte-agent",
-            "hirtectl",
-            "hirtectl-top",
-            "hirte-dashboard",
-        ] {
+        // Each is named as its package.
+        for name in crate::PACKAGES {
             // Those of a debug build are not stripped.
             ok(Command::new("strip")
                 .arg("-o")

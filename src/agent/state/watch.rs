@@ -43,7 +43,7 @@ pub(super) struct Watch {
     unknown: BTreeSet<String>,
     /// Whether an answer with such states is awaited.
     is_asking: bool,
-    /// Units of which it is not told that they were unloaded.
+    /// Watched units of which it is not told that they were unloaded.
     unloaded: BTreeSet<String>,
 }
 
@@ -71,12 +71,9 @@ impl Watch {
     }
 
     fn forget_unwatched(&mut self) {
-        let Self {
-            every_unit, units, ..
-        } = &*self;
-        let is_watched = |unit: &String| *every_unit || units.contains(unit);
-        let unloaded = self.unloaded.iter().filter(|unit| is_watched(unit));
-        self.unloaded = unloaded.cloned().collect();
+        let (every_unit, units) = (self.every_unit, &self.units);
+        self.unloaded
+            .retain(|unit| every_unit || units.contains(unit));
     }
 
     /// systemd is gone; the next connection lists all units with their states.
@@ -186,7 +183,7 @@ impl State {
 
     /// The start for which it was not told that a unit was unloaded is over, or is not wanted any more.
     pub(super) fn tell_that_it_is_unloaded(&mut self, turn: &mut Turn<'_>, unit: &str) {
-        if self.watch.forget_unloaded(unit) && self.watch.covers(unit) {
+        if self.watch.forget_unloaded(unit) {
             self.signal(turn, "UnitRemoved", Body::of(&(unit,)));
         }
     }
